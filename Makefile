@@ -1,0 +1,37 @@
+# `make demo` trains both stages and colours a photograph; `make test` runs the tests.
+# Each target sets up .venv itself when it is missing.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO := checkpoints/demo
+
+.PHONY: demo test lint format clean
+
+# Written last, so that an installation cut short is done again.
+$(VENV)/.installed: setup.cfg pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "gan_color needs Python 3.11 or newer: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --disable-pip-version-check --quiet -e '.[test]'
+	touch $@
+
+demo: $(VENV)/.installed
+	rm -rf $(DEMO)
+	$(BIN)/python train_pretrain.py --out $(DEMO)/pretrain
+	$(BIN)/python train_gan.py --generator $(DEMO)/pretrain --out $(DEMO)/gan
+	$(BIN)/gan-color colorize samples --checkpoint $(DEMO)/gan --output $(DEMO)/coloured
+
+test: $(VENV)/.installed
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+format: $(VENV)/.installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) $(DEMO) build *.egg-info .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

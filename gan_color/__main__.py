@@ -1,0 +1,50 @@
+"""The verbs of `gan-color`. Imports torch only once the options are found to be right."""
+
+import difflib
+import importlib
+import sys
+
+from gan_color import config
+from gan_color.errors import UsageError, one_line_errors
+from gan_color.version import __version__
+
+# Verb: the dataclass of its options, and the module whose `run` does it.
+VERBS = {
+    "pretrain": (config.PretrainConfig, "gan_color.pretrain"),
+    "gan": (config.GanConfig, "gan_color.gan"),
+    "colorize": (config.ColorizeConfig, "gan_color.inference"),
+    "info": (config.InfoConfig, "gan_color.info"),
+}
+
+
+def main(argv: list[str] | None = None, program: str | None = None) -> None:
+    """Run one verb; ends the process with the exit code that fits.
+
+    Args:
+        argv: the verb and its options; None = the command line's.
+        program: name for help and errors; None = `gan-color VERB`.
+    """
+    argv = sys.argv[1:] if argv is None else argv
+    with one_line_errors(program or "gan-color"):
+        verb = argv[0] if argv else "--help"
+        if verb in ("--help", "-h"):
+            print(_overview())
+        elif verb == "--version":
+            print(f"gan-color {__version__}")
+        elif verb in VERBS:
+            config_class, module = VERBS[verb]
+            options = config.parse(config_class, argv[1:], program or f"gan-color {verb}")
+            importlib.import_module(module).run(options)
+        else:
+            near = difflib.get_close_matches(verb, VERBS, n=1)
+            raise UsageError(f"no verb {verb}" + (f"; did you mean {near[0]}?" if near else ": see gan-color --help"))
+
+
+def _overview() -> str:
+    lines = ["usage: gan-color VERB [OPTIONS]", "", "verbs:"]
+    lines += [f"  {verb:<10} {config_class.__doc__}" for verb, (config_class, _) in VERBS.items()]
+    return "\n".join([*lines, "", "gan-color VERB --help lists the verb's options; gan-color --version the version."])
+
+
+if __name__ == "__main__":
+    main()

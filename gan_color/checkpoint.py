@@ -1,0 +1,225 @@
+"""What is saved to use (a generator) and what is saved to resume (a training state), and the one atomic writer.
+
+A run folder holds `generator/config.json` and `generator/model.safetensors` for use, and
+`state/step-00001234.pt` with its `.sha256` for resuming. A file is whole or not there: it is written beside
+its place, flushed to the disk, and renamed.
+"""
+
+import hashlib
+import io
+import json
+import os
+import tempfile
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from torch import nn
+
+from gan_color import generators
+from gan_color.errors import CheckpointError, GanColorError, shown
+
+# Raised when a reader of the old layout could not use the new one.
+FORMAT = 1
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file so that a crash at any moment leaves the old one or the new one, whole.
+
+    Args:
+        path: where to; its folder is made if missing.
+        data: the whole content.
+
+    Raises:
+        GanColorError: it cannot be written; what was there before still is.
+    """
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fchmod(file.fileno(), 0o644)  # mkstemp makes files only their owner can read
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)  # the rename itself must survive a crash
+        finally:
+            os.close(folder)
+    except OSError as error:
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
+        raise GanColorError(f"{shown(path)} cannot be written: {error.strerror}") from error
+
+
+def save_generator(folder: Path, generator: nn.Module, architecture: str, options: dict, info: dict) -> None:
+    """Save a generator for use.
+
+    Args:
+        folder: gets `config.json` and `model.safetensors`.
+        generator: its weights are saved in their own precision.
+        architecture: name for `generators.build`.
+        options: of that architecture, without what it started from.
+        info: how it was trained, plain values; `size`, the side it was trained at, is what inference reads.
+
+    Raises:
+        CheckpointError: a weight is not finite; nothing was written.
+    """
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in generator.state_dict().items()}
+    _require_finite(weights, folder)
+    config = {"format": FORMAT, "architecture": architecture, "options": options, "training": info}
+    write_atomically(folder / "model.safetensors", safetensors.torch.save(weights))
+    write_atomically(folder / "config.json", (json.dumps(config, indent=2) + "\n").encode())
+
+
+def load_generator(folder: str | Path, device: str | torch.device = "cpu") -> nn.Module:
+    """Load a generator to colour with.
+
+    Args:
+        folder: a run folder, or its `generator` folder.
+        device: where it shall run.
+
+    Returns:
+        The generator in evaluation mode; `generator.trained_size` is the side it was trained at, pixels.
+
+    Raises:
+        CheckpointError: nothing there, or a file is broken or does not fit; says the cure.
+    """
+    folder = generator_folder(folder)
+    config = read_generator_config(folder)
+    path = folder / "model.safetensors"
+    try:
+        generator = generators.build(config["architecture"], **config["options"])
+        weights = safetensors.torch.load(path.read_bytes())
+    except (KeyError, TypeError, GanColorError) as error:
+        raise CheckpointError(f"{shown(folder / 'config.json')} does not describe a generator: {error}") from error
+    except OSError as error:
+        raise CheckpointError(f"{shown(path)} cannot be read: {error.strerror}") from error
+    except safetensors.SafetensorError as error:
+        raise CheckpointError(f"{shown(path)} is broken ({error}): copy it again or save it anew") from error
+    _load_strictly(generator, weights, path)
+    generator.trained_size = int(config["training"].get("size", 256))
+    return generator.to(device).eval()
+
+
+def generator_folder(folder: str | Path) -> Path:
+    """The folder that holds `config.json`: the one given, or `generator` in it.
+
+    Raises:
+        CheckpointError: there is no generator in either.
+    """
+    folder = Path(folder).expanduser()
+    for candidate in (folder, folder / "generator"):
+        if (candidate / "config.json").is_file():
+            return candidate
+    raise CheckpointError(
+        f"there is no generator in {shown(folder)}: give a run folder, such as checkpoints/pretrain, or a folder "
+        "with config.json and model.safetensors"
+    )
+
+
+def read_generator_config(folder: Path) -> dict:
+    """Read a generator's `config.json`.
+
+    Raises:
+        CheckpointError: it is broken, or written by a newer gan_color.
+    """
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        format_ = config["format"]
+        config["architecture"], config["options"], config["training"]
+    except OSError as error:
+        raise CheckpointError(f"{shown(path)} cannot be read: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{shown(path)} does not describe a generator: copy it again") from error
+    if format_ != FORMAT:
+        raise CheckpointError(f"{shown(path)} has format {format_}, this gan_color reads {FORMAT}: update gan_color")
+    return config
+
+
+def _load_strictly(module: nn.Module, weights: dict[str, torch.Tensor], path: Path) -> None:
+    """Load weights that must fit by name and shape; half precision is widened."""
+    expected = module.state_dict()
+    differing = [
+        *(f"{name} is missing" for name in expected.keys() - weights.keys()),
+        *(f"{name} is not in the architecture" for name in weights.keys() - expected.keys()),
+        *(
+            f"{name} is {tuple(weights[name].shape)}, not {tuple(expected[name].shape)}"
+            for name in expected.keys() & weights.keys()
+            if weights[name].shape != expected[name].shape
+        ),
+    ]
+    if differing:
+        first = "; ".join(sorted(differing)[:3])
+        raise CheckpointError(
+            f"{shown(path)} does not fit the architecture in config.json ({len(differing)} weights: {first}): keep "
+            "both files of one run together"
+        )
+    _require_finite(weights, path)
+    module.load_state_dict(weights)
+
+
+def _require_finite(weights: dict[str, torch.Tensor], path: Path) -> None:
+    for name, tensor in weights.items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise CheckpointError(
+                f"{shown(path)}: {name} is not finite; the training diverged: go back to an earlier checkpoint "
+                "and lower the learning rate"
+            )
+
+
+def save_state(run: Path, step: int, state: dict, keep: int = 2) -> None:
+    """Save everything a run needs to go on, then drop all but the newest states.
+
+    Args:
+        run: the run folder.
+        step: optimizer steps taken.
+        state: tensors, numbers, strings, and lists and dicts of them.
+        keep: how many states stay.
+
+    Raises:
+        GanColorError: it cannot be written; the earlier states are still there.
+    """
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    data = buffer.getvalue()
+    path = run / "state" / f"step-{step:08d}.pt"
+    write_atomically(path, data)
+    # Written last: a state counts only beside a digest that fits it.
+    write_atomically(_digest_path(path), hashlib.sha256(data).hexdigest().encode())
+    for old in sorted((run / "state").glob("step-*.pt"))[:-keep]:
+        _digest_path(old).unlink(missing_ok=True)
+        old.unlink()
+
+
+def load_state(run: Path) -> dict:
+    """Load the newest training state whose bytes are those that were written.
+
+    Args:
+        run: the run folder.
+
+    Returns:
+        What `save_state` was given, on the CPU.
+
+    Raises:
+        CheckpointError: there is no whole state in the run folder.
+    """
+    paths = sorted((run / "state").glob("step-*.pt"), reverse=True)
+    for path in paths:
+        try:
+            data = path.read_bytes()
+            if hashlib.sha256(data).hexdigest() != _digest_path(path).read_text().strip():
+                continue
+            return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        except OSError:
+            continue
+    if paths:
+        raise CheckpointError(f"none of the {len(paths)} states in {shown(run / 'state')} is whole: start anew")
+    raise CheckpointError(f"there is no state to resume from in {shown(run)}: start the run without --resume")
+
+
+def _digest_path(state: Path) -> Path:
+    return state.with_name(state.name + ".sha256")

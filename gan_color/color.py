@@ -1,0 +1,189 @@
+"""sRGB to the network's (L, ab) and back: the only place that knows the scales 50 and 110.
+
+L* in 0..100 becomes L = L*/50 - 1 in [-1, 1]; a*, b* become ab = (a*, b*)/110, where the whole sRGB
+gamut lies in [-0.98, 0.89]. sRGB (IEC 61966-2-1), illuminant D65, 2 degree observer, with the constants
+of `skimage.color.rgb2lab`. Everything is float32 on the tensor's own device and never under autocast:
+in bfloat16 the conversion is off by up to 3 Lab units.
+"""
+
+from functools import cache
+
+import torch
+from torch import Tensor
+
+# skimage.color: xyz_from_rgb, its inverse, and the D65 white point for the 2 degree observer.
+_XYZ_FROM_RGB = torch.tensor(
+    [[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169], [0.019334, 0.119193, 0.950227]],
+    dtype=torch.float64,
+)
+_WHITE = torch.tensor([0.95047, 1.0, 1.08883], dtype=torch.float64)
+_LAB_FROM_XYZ_LINEAR_BELOW = 0.008856
+_LINEAR_SLOPE, _LINEAR_OFFSET = 7.787, 16.0 / 116.0
+
+# How far linear light may leave [0, 1] before a colour counts as outside sRGB: under half an 8-bit level
+# at both ends.
+_GAMUT_BELOW, _GAMUT_ABOVE = 1e-4, 1e-3
+# Halvings of the chroma interval: leaves 1/4096 of the chroma, under 0.05 Lab units.
+_GAMUT_HALVINGS = 12
+
+
+@cache
+def _linear_from_srgb8(device: torch.device) -> Tensor:
+    """Linear light of each of the 256 sRGB levels, float32 (256,)."""
+    level = torch.arange(256, dtype=torch.float64) / 255
+    linear = torch.where(level > 0.04045, ((level + 0.055) / 1.055) ** 2.4, level / 12.92)
+    return linear.to(device, torch.float32)
+
+
+@cache
+def _matrix(name: str, device: torch.device) -> Tensor:
+    """3x3 float32: linear RGB to XYZ relative to white ("to_xyz"), or its inverse ("to_rgb")."""
+    relative = _XYZ_FROM_RGB / _WHITE[:, None]
+    matrix = relative if name == "to_xyz" else torch.linalg.inv(relative)
+    return matrix.to(device, torch.float32)
+
+
+def _mix(matrix: Tensor, channels: Tensor) -> Tensor:
+    """Apply a 3x3 matrix to the channels of (N, 3, H, W)."""
+    return torch.matmul(matrix, channels.flatten(2)).view_as(channels)
+
+
+def rgb_to_lab(rgb: Tensor) -> tuple[Tensor, Tensor]:
+    """Split sRGB photographs into lightness and colour.
+
+    Args:
+        rgb: (N, 3, H, W) uint8, sRGB.
+
+    Returns:
+        L: (N, 1, H, W) float32, L*/50 - 1, in [-1, 1].
+        ab: (N, 2, H, W) float32, (a*, b*)/110, in about [-1, 1].
+
+    Raises:
+        TypeError: rgb is not uint8.
+        ValueError: rgb is not (N, 3, H, W).
+
+    Source: `skimage.color.rgb2lab` (D65, 2 degrees); agrees within 1e-3 Lab units.
+    """
+    if rgb.dtype != torch.uint8:
+        raise TypeError(f"rgb must be uint8, got {rgb.dtype}")
+    if rgb.ndim != 4 or rgb.shape[1] != 3:
+        raise ValueError(f"rgb must be (N, 3, H, W), got {tuple(rgb.shape)}")
+    with torch.autocast(rgb.device.type, enabled=False):
+        table = _linear_from_srgb8(rgb.device)
+        linear = table.index_select(0, rgb.flatten().int()).view(rgb.shape)
+        xyz = _mix(_matrix("to_xyz", rgb.device), linear)
+        f = torch.where(
+            xyz > _LAB_FROM_XYZ_LINEAR_BELOW,
+            xyz.clamp_min(1e-6).pow(1 / 3),  # the floor keeps the unused branch finite
+            _LINEAR_SLOPE * xyz + _LINEAR_OFFSET,
+        )
+        fx, fy, fz = f.unbind(1)
+        L = (116 * fy - 16) / 50 - 1
+        ab = torch.stack((500 * (fx - fy), 200 * (fy - fz)), dim=1) / 110
+    return L.unsqueeze(1), ab
+
+
+def lab_to_rgb(L: Tensor, ab: Tensor, gamut: str = "chroma") -> Tensor:
+    """Join lightness and colour into sRGB photographs.
+
+    Args:
+        L: (N, 1, H, W) float, L*/50 - 1; held to [-1, 1].
+        ab: (N, 2, H, W) float, (a*, b*)/110.
+        gamut: what is done with colours outside sRGB. "chroma" lowers chroma at constant L* and hue until
+            they fit; "clip" cuts the RGB channels, which shifts lightness and hue.
+
+    Returns:
+        (N, 3, H, W) uint8, sRGB.
+
+    Raises:
+        ValueError: gamut is neither "chroma" nor "clip".
+
+    Source: `skimage.color.lab2rgb`; the same 8-bit values for every colour inside sRGB.
+    """
+    if gamut not in ("chroma", "clip"):
+        raise ValueError(f'gamut must be "chroma" or "clip", got "{gamut}"')
+    with torch.autocast(L.device.type, enabled=False):
+        L = L.float().clamp(-1, 1)
+        ab = ab.float()
+        if gamut == "chroma":
+            ab = fit_to_gamut(L, ab)
+        linear = _linear_rgb(L, ab).clamp(0, 1)
+        srgb = torch.where(linear > 0.0031308, 1.055 * linear.pow(1 / 2.4) - 0.055, 12.92 * linear)
+        return (srgb * 255).round().to(torch.uint8)
+
+
+def fit_to_gamut(L: Tensor, ab: Tensor) -> Tensor:
+    """Lower chroma at constant L* and hue until every colour can be shown in sRGB.
+
+    Args:
+        L: (N, 1, H, W) float32, L*/50 - 1, in [-1, 1].
+        ab: (N, 2, H, W) float32, (a*, b*)/110.
+
+    Returns:
+        ab, (N, 2, H, W) float32; pixels inside sRGB are returned as they are.
+    """
+    outside = ~in_gamut(L, ab)
+    if not outside.any():
+        return ab
+    # The few pixels outside, as one row of single-pixel images: (1, C, 1, M).
+    L_out = L[outside].view(1, 1, 1, -1)
+    ab_out = ab.permute(1, 0, 2, 3)[:, outside.squeeze(1)].view(1, 2, 1, -1)
+    inside_share, outside_share = torch.zeros_like(L_out), torch.ones_like(L_out)
+    for _ in range(_GAMUT_HALVINGS):
+        share = (inside_share + outside_share) / 2
+        fits = in_gamut(L_out, share * ab_out)
+        inside_share = torch.where(fits, share, inside_share)
+        outside_share = torch.where(fits, outside_share, share)
+    fitted = ab.permute(1, 0, 2, 3).clone()
+    fitted[:, outside.squeeze(1)] = (inside_share * ab_out).view(2, -1)
+    return fitted.permute(1, 0, 2, 3)
+
+
+def in_gamut(L: Tensor, ab: Tensor) -> Tensor:
+    """Tell which colours sRGB can show.
+
+    Args:
+        L: (N, 1, H, W) float32, L*/50 - 1.
+        ab: (N, 2, H, W) float32, (a*, b*)/110.
+
+    Returns:
+        (N, 1, H, W) bool.
+    """
+    linear = _linear_rgb(L, ab)
+    return ((linear >= -_GAMUT_BELOW) & (linear <= 1 + _GAMUT_ABOVE)).all(dim=1, keepdim=True)
+
+
+def to_lab_units(L: Tensor, ab: Tensor) -> Tensor:
+    """Undo the scaling of L and ab.
+
+    Args:
+        L: (N, 1, H, W) float, L*/50 - 1.
+        ab: (N, 2, H, W) float, (a*, b*)/110.
+
+    Returns:
+        (N, 3, H, W) float32: L* in 0..100, a* and b* in Lab units.
+    """
+    return torch.cat(((L.float() + 1) * 50, ab.float() * 110), dim=1)
+
+
+def mean_chroma(ab: Tensor) -> Tensor:
+    """Mean chroma of each photograph, the measure by which near-grey ones are found.
+
+    Args:
+        ab: (N, 2, H, W) float, (a*, b*)/110.
+
+    Returns:
+        (N,) float32, mean of sqrt(a*^2 + b*^2) in Lab units; 0 is grey.
+    """
+    return 110 * ab.float().norm(dim=1).flatten(1).mean(dim=1)
+
+
+def _linear_rgb(L: Tensor, ab: Tensor) -> Tensor:
+    """Linear light of (L, ab), (N, 3, H, W) float32, outside [0, 1] for colours outside sRGB."""
+    lightness, a, b = to_lab_units(L, ab).unbind(1)
+    fy = (lightness + 16) / 116
+    f = torch.stack((fy + a / 500, fy, fy - b / 200), dim=1)
+    # skimage.color.lab2xyz: a z below 0 cannot come from light; f at the knee of the curve is 0.2068966.
+    f = torch.cat((f[:, :2], f[:, 2:].clamp_min(0)), dim=1)
+    xyz = torch.where(f > 0.2068966, f.pow(3), (f - _LINEAR_OFFSET) / _LINEAR_SLOPE)
+    return _mix(_matrix("to_rgb", L.device), xyz)

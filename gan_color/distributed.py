@@ -1,0 +1,82 @@
+"""The few lines around torch.distributed: which process this is, and how the processes agree.
+
+Started by torchrun the processes train as one; started alone every function here is free of cost.
+"""
+
+import contextlib
+import os
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+# A process that waits longer than this for the others gives up; validation of the slowest fits well inside.
+_TIMEOUT = timedelta(minutes=10)
+
+
+def rank() -> int:
+    """This process's number among all, from 0; process 0 writes and speaks."""
+    return int(os.environ.get("RANK", 0))
+
+
+def world() -> int:
+    """How many processes train together."""
+    return int(os.environ.get("WORLD_SIZE", 1))
+
+
+def local_rank() -> int:
+    """This process's number on its machine, which is the number of its GPU."""
+    return int(os.environ.get("LOCAL_RANK", 0))
+
+
+def start(device: torch.device) -> None:
+    """Meet the other processes, if torchrun started this one.
+
+    Args:
+        device: what the networks run on; CPU tensors always travel by gloo, so that asking whether to stop
+            never waits for a GPU.
+    """
+    if world() > 1 and not dist.is_initialized():
+        dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=_TIMEOUT)
+
+
+def finish() -> None:
+    """Part from the other processes."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def wrap(module: nn.Module, device: torch.device) -> nn.Module:
+    """DistributedDataParallel over several processes; the module itself alone."""
+    if world() == 1:
+        return module
+    return DistributedDataParallel(module, device_ids=[device.index] if device.type == "cuda" else None)
+
+
+def local_gradients(module: nn.Module, local: bool) -> contextlib.AbstractContextManager:
+    """Keep gradients in this process while `local`: the parts of a batch travel once, with the last."""
+    return module.no_sync() if local and isinstance(module, DistributedDataParallel) else contextlib.nullcontext()
+
+
+def any_process(flag: int) -> int:
+    """The largest of the processes' flags: all stop when one must."""
+    if world() == 1:
+        return flag
+    largest = torch.tensor(flag)
+    dist.all_reduce(largest, dist.ReduceOp.MAX)
+    return int(largest)
+
+
+def sum_over_processes(values: torch.Tensor) -> torch.Tensor:
+    """Sum a CPU tensor over the processes."""
+    if world() > 1:
+        dist.all_reduce(values)
+    return values
+
+
+def wait() -> None:
+    """Wait until every process is here."""
+    if world() > 1:
+        dist.barrier()

@@ -1,0 +1,72 @@
+"""Errors that a user can mend: one line that says what, where, and the cure."""
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Iterator
+
+
+class GanColorError(Exception):
+    """Something the user can mend. Shown as one line; the process ends with code 1."""
+
+    exit_code = 1
+
+
+class UsageError(GanColorError):
+    """Options that are unknown, out of range or contradict each other (exit code 2)."""
+
+    exit_code = 2
+
+
+class PhotoError(GanColorError):
+    """A file that cannot be read as a photograph; the message begins with its path."""
+
+
+class DataError(GanColorError):
+    """A data set that is missing, empty or unfit to train on."""
+
+
+class CheckpointError(GanColorError):
+    """A generator or a training state that cannot be loaded; says which file and the cure."""
+
+
+class SomeFailed(GanColorError):
+    """The work was finished, but some of its inputs failed (exit code 3)."""
+
+    exit_code = 3
+
+
+class Stopped(GanColorError):
+    """A signal ended the run after its state was saved (exit code 128 + signal)."""
+
+    def __init__(self, signum: int, message: str):
+        super().__init__(message)
+        self.exit_code = 128 + signum
+
+
+def shown(path: os.PathLike | str) -> str:
+    """A path as it may stand in one line: quoted when it holds newlines or bytes that are no text."""
+    text = os.fspath(path)
+    return text if text.isprintable() else ascii(text)
+
+
+@contextlib.contextmanager
+def one_line_errors(program: str) -> Iterator[None]:
+    """End the process with one line on stderr and the right exit code instead of a traceback.
+
+    Args:
+        program: name that begins the line, such as `train_gan.py`.
+    """
+    try:
+        yield
+    except GanColorError as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print(f"{program}: interrupted", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
+    except BrokenPipeError:
+        # The reader went away (`| head`): nothing is left to say, nor anywhere to say it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)

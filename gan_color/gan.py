@@ -1,0 +1,228 @@
+"""Stage two: the generator against a PatchGAN, with pix2pix's objective GAN + lambda * L1.
+
+Source: Isola et al., "Image-to-Image Translation with Conditional Adversarial Networks", 2017, sec. 3.
+"""
+
+import contextlib
+import dataclasses
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from gan_color import checkpoint, distributed, fit, generators, losses
+from gan_color.config import GanConfig
+from gan_color.discriminator import PatchDiscriminator
+from gan_color.errors import CheckpointError, UsageError, shown
+
+
+class Gan:
+    """What stage two does with a batch: one step of the discriminator, then one of the generator.
+
+    Args:
+        generator: from stage one, or fresh.
+        discriminator: judges (L, ab).
+        device: where they train.
+        precision: type of the convolutions.
+        config: objective, weights, learning rates, order of the batches.
+    """
+
+    def __init__(
+        self,
+        generator: nn.Module,
+        discriminator: nn.Module,
+        device: torch.device,
+        precision: torch.dtype,
+        config: GanConfig,
+    ):
+        self.device, self.precision = device, precision
+        self.objective, self.lambda_l1 = config.gan_objective, config.lambda_l1
+        self.together = config.discriminator_batch == "together"
+        self.accumulate, self.warmup = config.accumulate, config.discriminator_warmup
+
+        self.generator = generator.to(device, memory_format=torch.channels_last).train()
+        self.discriminator = discriminator.to(device, memory_format=torch.channels_last).train()
+        self.parallel_generator = distributed.wrap(self.generator, device)
+        self.parallel_discriminator = distributed.wrap(self.discriminator, device)
+        betas = (config.beta1, config.beta2)
+        self.optimizer_g = torch.optim.Adam(generator.parameters(), lr=config.lr_g, betas=betas, fused=True)
+        self.optimizer_d = torch.optim.Adam(discriminator.parameters(), lr=config.lr_d, betas=betas, fused=True)
+        self.optimizers = {"G": self.optimizer_g, "D": self.optimizer_d}
+        scaled = precision == torch.float16
+        self.scaler_g = torch.amp.GradScaler(device.type, enabled=scaled)
+        self.scaler_d = torch.amp.GradScaler(device.type, enabled=scaled)
+
+        self.steps = 0
+        self.ema_decay = config.ema_decay
+        self.ema = AveragedModel(self.generator, multi_avg_fn=self._average, use_buffers=True)
+        self.generator_to_use = self.ema.module
+
+    def step(self, L: Tensor, ab: Tensor) -> dict[str, Tensor]:
+        """Move the discriminator once, then the generator once.
+
+        Args:
+            L: (N, 1, H, W) float32, in [-1, 1].
+            ab: (N, 2, H, W) float32, in about [-1, 1].
+
+        Returns:
+            `loss/D_real`, `loss/D_fake`, `loss/D` (their mean), `D/accuracy_real`, `D/accuracy_fake`; and, but for
+            the discriminator's warm-up, `loss/G_GAN`, `loss/G_L1` and `loss/G` = G_GAN + lambda * G_L1.
+        """
+        warming_up = self.steps < self.warmup
+        parts = list(zip(L.chunk(self.accumulate), ab.chunk(self.accumulate), strict=True))
+        # One pass of the generator serves both networks; parts are passed again, for their memory is not kept.
+        keep_graph = len(parts) == 1 and not warming_up
+        kept = None
+        measured: dict[str, Tensor] = {}
+
+        # Discriminator: real photographs up, generated ones down.
+        self.discriminator.requires_grad_(True)
+        self.optimizer_d.zero_grad()
+        for number, (L_part, ab_part) in enumerate(parts, start=1):
+            with contextlib.nullcontext() if keep_graph else torch.no_grad():
+                fake_ab = self._generate(L_part)
+            kept = fake_ab if keep_graph else None
+            self._discriminate(L_part, ab_part, fake_ab.detach(), number < len(parts), len(parts), measured)
+        self.scaler_d.step(self.optimizer_d)
+        self.scaler_d.update()
+
+        # Generator: past the discriminator as it is now, and close to the true colours.
+        if not warming_up:
+            self.discriminator.requires_grad_(False)
+            self.optimizer_g.zero_grad()
+            for number, (L_part, ab_part) in enumerate(parts, start=1):
+                with distributed.local_gradients(self.parallel_generator, number < len(parts)):
+                    fake_ab = self._generate(L_part) if kept is None else kept
+                    with fit.autocast(self.device, self.precision):
+                        # Not through DistributedDataParallel: the discriminator gets no gradient here.
+                        patch_logits = self.discriminator(L_part, fake_ab)
+                    gan = losses.generator_loss(patch_logits, self.objective)
+                    l1 = losses.reconstruction(fake_ab, ab_part)
+                    loss = (gan + self.lambda_l1 * l1) / len(parts)
+                    self.scaler_g.scale(loss).backward()
+                _add(measured, {"loss/G_GAN": gan, "loss/G_L1": l1}, len(parts))
+            self.scaler_g.step(self.optimizer_g)
+            self.scaler_g.update()
+            self.ema.update_parameters(self.generator)
+            measured["loss/G"] = measured["loss/G_GAN"] + self.lambda_l1 * measured["loss/G_L1"]
+        measured["loss/D"] = (measured["loss/D_real"] + measured["loss/D_fake"]) / 2
+        self.steps += 1
+        return measured
+
+    def _generate(self, L: Tensor) -> Tensor:
+        with fit.autocast(self.device, self.precision):
+            fake_ab = self.parallel_generator(L)
+        return fake_ab.float()
+
+    def _discriminate(self, L, ab, fake_ab, local, num_parts, measured) -> None:
+        """Add one part's gradients to the discriminator's."""
+        forward = self.parallel_discriminator
+        with distributed.local_gradients(forward, local or not self.together):
+            with fit.autocast(self.device, self.precision):
+                if self.together:
+                    both = forward(torch.cat((L, L)), torch.cat((ab, fake_ab)))
+                    real_logits, fake_logits = both.chunk(2)
+                else:
+                    real_logits = forward(L, ab)
+            loss_real = losses.discriminator_loss(real_logits, True, self.objective)
+            if not self.together:
+                # Backward before the second pass: both would otherwise need batch norm's buffers as they were.
+                self.scaler_d.scale(loss_real / 2 / num_parts).backward()
+        with distributed.local_gradients(forward, local):
+            if not self.together:
+                with fit.autocast(self.device, self.precision):
+                    fake_logits = forward(L, fake_ab)
+            loss_fake = losses.discriminator_loss(fake_logits, False, self.objective)
+            loss = loss_real + loss_fake if self.together else loss_fake
+            self.scaler_d.scale(loss / 2 / num_parts).backward()
+        values = {
+            "loss/D_real": loss_real,
+            "loss/D_fake": loss_fake,
+            "D/accuracy_real": losses.accuracy(real_logits, True, self.objective),
+            "D/accuracy_fake": losses.accuracy(fake_logits, False, self.objective),
+        }
+        _add(measured, values, num_parts)
+
+    def _average(self, averaged: list[Tensor], current: list[Tensor], _: object) -> None:
+        """Moving average whose decay grows with the steps, so that short runs are not all beginning."""
+        decay = min(self.ema_decay, (1 + self.steps) / (10 + self.steps))
+        get_ema_multi_avg_fn(decay)(averaged, current, None)
+
+    def state_dict(self) -> dict:
+        """Both networks, both optimizers, the moving average, loss scales and the count of steps."""
+        return {
+            "steps": self.steps,
+            "generator": self.generator.state_dict(),
+            "discriminator": self.discriminator.state_dict(),
+            "ema": self.ema.state_dict(),
+            "optimizer_g": self.optimizer_g.state_dict(),
+            "optimizer_d": self.optimizer_d.state_dict(),
+            "scaler_g": self.scaler_g.state_dict(),
+            "scaler_d": self.scaler_d.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict) -> None:
+        """Take back what `state_dict` gave."""
+        self.steps = state["steps"]
+        for name in (
+            "generator",
+            "discriminator",
+            "ema",
+            "optimizer_g",
+            "optimizer_d",
+            "scaler_g",
+            "scaler_d",
+        ):
+            getattr(self, name).load_state_dict(state[name])
+
+
+def _add(measured: dict[str, Tensor], values: dict[str, Tensor], num_parts: int) -> None:
+    """Add one part's values to the means over the batch."""
+    for tag, value in values.items():
+        measured[tag] = measured.get(tag, 0) + value.detach() / num_parts
+
+
+def run(config: GanConfig) -> None:
+    """Train a generator against a discriminator: what `train_gan.py` does.
+
+    Raises:
+        GanColorError: anything the user can mend, in one line.
+    """
+    fresh = config.from_scratch or config.resume
+    described = None if fresh else _stage_one(config)
+    prepared = fit.prepare(config)
+    torch.manual_seed(config.seed)
+    if fresh:
+        weights = "none" if config.resume else fit.choose_weights(config)
+        config = dataclasses.replace(config, weights=weights)
+        described = {"architecture": config.architecture, "options": {"backbone": config.backbone}}
+        generator = generators.build(config.architecture, backbone=config.backbone, weights=weights)
+    else:
+        generator = checkpoint.load_generator(config.generator)
+        config = dataclasses.replace(
+            config,
+            architecture=described["architecture"],
+            backbone=described["options"].get("backbone", config.backbone),
+        )
+        fit.say(f"the generator starts from {shown(config.generator)}")
+    discriminator = PatchDiscriminator(config.discriminator_depth, config.discriminator_norm)
+    stage = Gan(generator, discriminator, prepared.device, prepared.precision, config)
+    try:
+        fit.fit(stage, config, prepared, described)
+    finally:
+        distributed.finish()
+    fit.say(f"watch: tensorboard --logdir {shown(config.out.parent)}")
+    fit.say(f"next:  gan-color colorize PHOTO --checkpoint {shown(config.out)} --output coloured.png")
+
+
+def _stage_one(config: GanConfig) -> dict:
+    """Architecture and options of the generator to start from, before anything else is done."""
+    try:
+        folder = checkpoint.generator_folder(config.generator)
+    except CheckpointError as error:
+        raise UsageError(
+            f"--generator: there is no generator in {shown(config.generator)}: run train_pretrain.py --out "
+            f"{shown(config.generator)} first, or give --from-scratch"
+        ) from error
+    read = checkpoint.read_generator_config(folder)
+    return {"architecture": read["architecture"], "options": read["options"]}

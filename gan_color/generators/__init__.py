@@ -1,0 +1,28 @@
+"""Generators: networks that map L (N, 1, H, W) to ab (N, 2, H, W), one architecture a file."""
+
+from torch import nn
+
+from gan_color.errors import UsageError
+from gan_color.generators.resnet_unet import ResNetUNet
+
+ARCHITECTURES: dict[str, type[nn.Module]] = {
+    "resnet_unet": ResNetUNet,
+}
+
+
+def build(architecture: str, **options) -> nn.Module:
+    """Build a generator by name.
+
+    Args:
+        architecture: a key of ARCHITECTURES.
+        **options: of that class, such as `backbone="resnet34"`.
+
+    Returns:
+        The generator: float32 L in [-1, 1] to ab in (-1, 1), at any height and width from 32 on.
+
+    Raises:
+        UsageError: there is no such architecture, or it does not take the options.
+    """
+    if architecture not in ARCHITECTURES:
+        raise UsageError(f"--architecture {architecture}: there are {', '.join(ARCHITECTURES)}")
+    return ARCHITECTURES[architecture](**options)

@@ -1,0 +1,108 @@
+"""The default generator: a timm ResNet encoder, explicit skips, a lean decoder.
+
+References:
+    Ronneberger et al., "U-Net", 2015: encoder, decoder, skips.
+    timm `features_only`: the encoder's feature maps at strides 2, 4, 8, 16 and 32.
+    Odena et al., "Deconvolution and checkerboard artifacts", 2016: up-sample, then convolve.
+"""
+
+import timm
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gan_color.errors import UsageError
+
+# ImageNet's mean and standard deviation, averaged over RGB: what pretrained encoders expect of grey in 0..1.
+_GREY_MEAN, _GREY_STD = 0.449, 0.226
+
+
+class ResNetUNet(nn.Module):
+    """U-Net on a timm ResNet-family encoder; 14.3 million parameters with resnet18.
+
+    Args:
+        backbone: a timm model that offers five feature maps, such as resnet18, resnet34, resnet50, resnext50.
+        weights: what the encoder starts from: "none", "imagenet" (timm's, downloaded or cached), or the path
+            of a state dict for that timm model (RGB first layers are summed to grey).
+        widths: channels of the five decoder blocks, deepest first.
+
+    Raises:
+        UsageError: timm has no such backbone, or it offers no five feature maps.
+
+    Example:
+        >>> ResNetUNet("resnet18")(torch.zeros(1, 1, 250, 333)).shape
+        torch.Size([1, 2, 250, 333])
+    """
+
+    def __init__(
+        self,
+        backbone: str = "resnet18",
+        weights: str = "none",
+        widths: tuple[int, int, int, int, int] = (256, 128, 64, 32, 16),
+    ):
+        super().__init__()
+        self.encoder = _encoder(backbone, weights)
+        *skips, deepest = self.encoder.feature_info.channels()
+        # The last skip is L itself: at full resolution edges come from the photograph.
+        skips = [1, *skips]
+        self.decoder = nn.ModuleList()
+        channels = deepest
+        for skip, width in zip(reversed(skips), widths, strict=True):
+            self.decoder.append(_DecoderBlock(channels, skip, width))
+            channels = width
+        self.head = nn.Conv2d(channels, 2, kernel_size=3, padding=1)
+
+    def forward(self, L: Tensor) -> Tensor:
+        """Predict colour.
+
+        Args:
+            L: (N, 1, H, W) float, in [-1, 1]; H, W >= 32.
+
+        Returns:
+            ab: (N, 2, H, W), in (-1, 1).
+        """
+        *skips, x = self.encoder(((L + 1) / 2 - _GREY_MEAN) / _GREY_STD)
+        for block, skip in zip(self.decoder, reversed([L, *skips]), strict=True):
+            x = block(x, skip)
+        return torch.tanh(self.head(x))
+
+
+class _DecoderBlock(nn.Module):
+    """Up to the skip's size, beside the skip, two 3x3 convolutions."""
+
+    def __init__(self, channels: int, skip_channels: int, width: int):
+        super().__init__()
+        self.convolutions = nn.Sequential(
+            nn.Conv2d(channels + skip_channels, width, kernel_size=3, padding=1, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(width, width, kernel_size=3, padding=1, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(inplace=True),
+        )
+
+    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        # Always to the skip's own size, without asking: a comparison would be frozen into an exported graph.
+        x = F.interpolate(x, size=skip.shape[-2:], mode="nearest")
+        return self.convolutions(torch.cat((x, skip.to(x.dtype)), dim=1))
+
+
+def _encoder(backbone: str, weights: str) -> nn.Module:
+    """A timm encoder for one grey channel."""
+    if not timm.is_model(backbone):
+        near = timm.list_models(f"*{backbone.split('.')[0]}*")[:3]
+        hint = f"; did you mean {', '.join(near)}?" if near else "; `timm.list_models()` lists them"
+        raise UsageError(f"--backbone {backbone} is no timm model{hint}")
+    options = {"features_only": True, "in_chans": 1, "pretrained": weights != "none"}
+    if weights not in ("none", "imagenet"):
+        options["pretrained_cfg_overlay"] = {"file": weights}
+    try:
+        encoder = timm.create_model(backbone, **options)
+    except RuntimeError as error:
+        if weights == "none":
+            raise
+        reason = str(error).strip().splitlines()[0]
+        raise UsageError(f"--weights {weights} do not fit or cannot be had for {backbone}: {reason}") from error
+    if len(encoder.feature_info.channels()) != 5:
+        raise UsageError(f"--backbone {backbone} does not offer five feature maps: take a ResNet-family one")
+    return encoder

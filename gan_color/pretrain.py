@@ -1,0 +1,99 @@
+"""Stage one: the generator learns colour from photographs by a reconstruction loss on ab."""
+
+import dataclasses
+
+import torch
+from torch import Tensor, nn
+
+from gan_color import distributed, fit, generators, losses
+from gan_color.config import PretrainConfig
+from gan_color.errors import shown
+
+
+class Pretrain:
+    """What stage one does with a batch.
+
+    Args:
+        generator: the network to train.
+        device: where it trains.
+        precision: type of the convolutions.
+        loss: "l1", "l2" or "smooth_l1".
+        lr: learning rate of Adam.
+        accumulate: parts a batch is cut into.
+    """
+
+    def __init__(
+        self,
+        generator: nn.Module,
+        device: torch.device,
+        precision: torch.dtype,
+        loss: str = "l1",
+        lr: float = 1e-3,
+        accumulate: int = 1,
+    ):
+        self.device, self.precision, self.loss, self.accumulate = device, precision, loss, accumulate
+        self.generator = generator.to(device, memory_format=torch.channels_last).train()
+        self.generator_to_use = self.generator
+        self.parallel = distributed.wrap(self.generator, device)
+        self.optimizer = torch.optim.Adam(self.generator.parameters(), lr=lr, fused=True)
+        self.optimizers = {"G": self.optimizer}
+        self.scaler = torch.amp.GradScaler(device.type, enabled=precision == torch.float16)
+
+    def step(self, L: Tensor, ab: Tensor) -> dict[str, Tensor]:
+        """Move the generator once towards the batch's true colours.
+
+        Args:
+            L: (N, 1, H, W) float32, in [-1, 1].
+            ab: (N, 2, H, W) float32, in about [-1, 1].
+
+        Returns:
+            `loss/G_L1`, whatever the loss, and `loss/G`, the loss that is trained on.
+        """
+        parts = list(zip(L.chunk(self.accumulate), ab.chunk(self.accumulate), strict=True))
+        total_l1 = total = torch.zeros((), device=self.device)
+        self.optimizer.zero_grad()
+        for number, (L_part, ab_part) in enumerate(parts, start=1):
+            with distributed.local_gradients(self.parallel, number < len(parts)):
+                with fit.autocast(self.device, self.precision):
+                    fake_ab = self.parallel(L_part)
+                loss = losses.reconstruction(fake_ab, ab_part, self.loss) / len(parts)
+                self.scaler.scale(loss).backward()
+            total = total + loss.detach()
+            total_l1 = total_l1 + losses.reconstruction(fake_ab.detach(), ab_part) / len(parts)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        return {"loss/G_L1": total_l1, "loss/G": total}
+
+    def state_dict(self) -> dict:
+        """Weights, optimizer and loss scale."""
+        return {
+            "generator": self.generator.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict) -> None:
+        """Take back what `state_dict` gave."""
+        self.generator.load_state_dict(state["generator"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+
+
+def run(config: PretrainConfig) -> None:
+    """Pretrain a generator: what `train_pretrain.py` does.
+
+    Raises:
+        GanColorError: anything the user can mend, in one line.
+    """
+    prepared = fit.prepare(config)
+    torch.manual_seed(config.seed)
+    config = dataclasses.replace(config, weights="none" if config.resume else fit.choose_weights(config))
+    generator = generators.build(config.architecture, backbone=config.backbone, weights=config.weights)
+    stage = Pretrain(generator, prepared.device, prepared.precision, config.loss, config.lr, config.accumulate)
+    described = {"architecture": config.architecture, "options": {"backbone": config.backbone}}
+    try:
+        fit.fit(stage, config, prepared, described)
+    finally:
+        distributed.finish()
+    fit.say(f"watch: tensorboard --logdir {shown(config.out.parent)}")
+    fit.say(f"next:  python train_gan.py --generator {shown(config.out)} --data {shown(config.data)}")
