@@ -6,6 +6,7 @@ import sys
 
 from gan_color import config
 from gan_color.errors import UsageError, one_line_errors
+from gan_color.options import parse
 from gan_color.version import __version__
 
 # Verb: the dataclass of its options, and the module whose `run` does it.
@@ -33,7 +34,7 @@ def main(argv: list[str] | None = None, program: str | None = None) -> None:
             print(f"gan-color {__version__}")
         elif verb in VERBS:
             config_class, module = VERBS[verb]
-            options = config.parse(config_class, argv[1:], program or f"gan-color {verb}")
+            options = parse(config_class, argv[1:], program or f"gan-color {verb}")
             importlib.import_module(module).run(options)
         else:
             near = difflib.get_close_matches(verb, VERBS, n=1)

@@ -42,7 +42,7 @@ def write_atomically(path: Path, data: bytes) -> None:
             file.flush()
             os.fchmod(file.fileno(), 0o644)  # mkstemp makes files only their owner can read
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        Path(temporary).replace(path)
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)  # the rename itself must survive a crash
@@ -213,9 +213,12 @@ def load_state(run: Path) -> dict:
             data = path.read_bytes()
             if hashlib.sha256(data).hexdigest() != _digest_path(path).read_text().strip():
                 continue
-            return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
         except OSError:
             continue
+        try:
+            return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        except Exception as error:  # the bytes are as they were written, so it was not this code that wrote them
+            raise CheckpointError(f"{shown(path)} is no training state of gan_color: do not use it") from error
     if paths:
         raise CheckpointError(f"none of the {len(paths)} states in {shown(run / 'state')} is whole: start anew")
     raise CheckpointError(f"there is no state to resume from in {shown(run)}: start the run without --resume")

@@ -1,24 +1,15 @@
-"""What a run is told: one dataclass a command, its command line and its YAML. Imports no torch.
+"""What a command is told: one dataclass each. Imports no torch.
 
 A field is an option: `lambda_l1` is `--lambda-l1`, the comment above a field is its help.
 """
 
-import argparse
-import contextlib
-import dataclasses
-import difflib
-import io
-import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
 import tyro
-import yaml
 
 from gan_color.errors import UsageError
-
-Config = TypeVar("Config")
 
 
 def _require(holds: bool, option: str, value: object, allowed: str) -> None:
@@ -51,7 +42,7 @@ class TrainConfig:
     # Side of the square the networks are trained on, pixels.
     size: int = 128
 
-    # Generator architecture.
+    # Architecture of the generator; resnet_unet is a U-Net on a timm encoder.
     architecture: Literal["resnet_unet"] = "resnet_unet"
     # Encoder of the generator: any ResNet-family name of timm.
     backbone: str = "resnet18"
@@ -240,125 +231,3 @@ class InfoConfig:
 
     # Generator: a run folder or a generator folder.
     checkpoint: tyro.conf.Positional[Path]
-
-
-def parse(config_class: type[Config], argv: list[str], program: str) -> Config:
-    """Build a config from a command line.
-
-    Args:
-        config_class: one of this module's dataclasses.
-        argv: the options, without the program's name.
-        program: shown in help and errors, such as `train_gan.py`.
-
-    Returns:
-        The config. `--help` and `--print-config` print and end the process with code 0 instead.
-
-    Raises:
-        UsageError: an option is unknown, has a wrong value, or the YAML file is at fault.
-    """
-    defaults = None
-    description = config_class.__doc__
-    if issubclass(config_class, TrainConfig):
-        description += " --config FILE takes options from a YAML file, --print-config writes them as one."
-        ours = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-        ours.add_argument("--config", type=Path)
-        ours.add_argument("--print-config", action="store_true")
-        with contextlib.redirect_stderr(io.StringIO()):
-            try:
-                asked, argv = ours.parse_known_args(argv)
-            except SystemExit as end:
-                raise UsageError("--config needs a file") from end
-        source = asked.config or _config_to_resume(config_class, argv)
-        if source:
-            defaults = from_yaml(config_class, source, program)
-    config = _from_options(config_class, argv, program, description, defaults)
-    if isinstance(config, TrainConfig) and asked.print_config:
-        print(to_yaml(config), end="")
-        raise SystemExit(0)
-    return config
-
-
-def _config_to_resume(config_class: type, argv: list[str]) -> Path | None:
-    """The config.yaml of the run that `--resume` continues, or None without that option."""
-    peek = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    peek.add_argument("--resume", action="store_true")
-    peek.add_argument("--out", type=Path, default=config_class.out)
-    with contextlib.redirect_stderr(io.StringIO()):
-        try:
-            asked, _ = peek.parse_known_args(argv)
-        except SystemExit:
-            return None  # the full parser will say what is wrong
-    if not asked.resume:
-        return None
-    path = asked.out / "config.yaml"
-    if not path.is_file():
-        raise UsageError(f"--resume: there is no run in {asked.out}; leave --resume out to start one")
-    return path
-
-
-def _from_options(config_class, argv, program, description=None, defaults=None):
-    """Let tyro read the options; turn what it prints about a mistake into one line."""
-    given = {} if defaults is None else {"default": defaults}
-    said = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(said):
-            return tyro.cli(config_class, args=argv, prog=program, description=description, **given)
-    except SystemExit as end:
-        if not end.code:
-            raise  # --help
-        raise UsageError(f"{_one_line(said.getvalue())} See {program} --help") from end
-
-
-def _one_line(box: str) -> str:
-    """What tyro drew as a box, as one sentence and the nearest options."""
-    lines = [line.strip("│╭╮╰╯ ") for line in box.splitlines()[1:]]
-    rules = [i for i, line in enumerate(lines) if set(line) == {"─"}]
-    message = " ".join(lines[: rules[0] if rules else None]).strip().rstrip(".")
-    near = re.findall(r"^(--[\w-]+)", "\n".join(lines[rules[0] :] if "Perhaps" in box and rules else []), re.M)
-    return f"{message}; did you mean {' or '.join(dict.fromkeys(near))}?" if near else f"{message}."
-
-
-def from_yaml(config_class: type[Config], path: Path, program: str = "config") -> Config:
-    """Read a config that `--print-config` or a run wrote.
-
-    Raises:
-        UsageError: the file cannot be read, is no mapping, or a key or value is wrong; names the nearest key.
-    """
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--config {path} cannot be read: {error}") from error
-    except yaml.YAMLError as error:
-        where = getattr(error, "problem_mark", None)
-        raise UsageError(f"{path} is not YAML{f' (line {where.line + 1})' if where else ''}") from error
-    if values is None:
-        values = {}
-    if not isinstance(values, dict):
-        raise UsageError(f"{path} must hold `option: value` lines, as --print-config writes them")
-    known = [field.name for field in dataclasses.fields(config_class)]
-    argv = []
-    for key, value in values.items():
-        if key not in known:
-            near = difflib.get_close_matches(str(key), known, n=1)
-            raise UsageError(f"{path}: no option {key}" + (f"; did you mean {near[0]}?" if near else ""))
-        option = str(key).replace("_", "-")
-        if isinstance(value, bool):
-            argv.append(f"--{option}" if value else f"--no-{option}")
-        else:
-            argv.append(f"--{option}={value}")
-    try:
-        return _from_options(config_class, argv, program)
-    except UsageError as error:
-        raise UsageError(f"{path}: {error}") from error
-
-
-def to_yaml(config: TrainConfig) -> str:
-    """Write every option of a run as YAML, in the order of the fields."""
-    return yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True)
-
-
-def to_dict(config: TrainConfig) -> dict[str, str | int | float | bool | None]:
-    """The options as plain values, without `resume`, which says how a run was started and not what it is."""
-    values = dataclasses.asdict(config)
-    del values["resume"]
-    return {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}

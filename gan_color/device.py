@@ -57,3 +57,8 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
         capabilities = getattr(torch.cpu, "get_capabilities", dict)() if device.type == "cpu" else {}
         native = capabilities.get("avx512_bf16", False) or capabilities.get("amx_bf16", False)
     return torch.bfloat16 if native else torch.float32
+
+
+def autocast(device: torch.device, precision: torch.dtype) -> torch.autocast:
+    """Run convolutions in the chosen precision; losses and colour cast back to float32 themselves."""
+    return torch.autocast(device.type, dtype=precision, enabled=precision != torch.float32)

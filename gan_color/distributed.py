@@ -11,6 +11,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
+from tqdm import tqdm
 
 # A process that waits longer than this for the others gives up; validation of the slowest fits well inside.
 _TIMEOUT = timedelta(minutes=10)
@@ -43,8 +44,9 @@ def start(device: torch.device) -> None:
 
 
 def finish() -> None:
-    """Part from the other processes."""
+    """Part from the other processes, once all are done."""
     if dist.is_initialized():
+        dist.barrier()
         dist.destroy_process_group()
 
 
@@ -76,7 +78,7 @@ def sum_over_processes(values: torch.Tensor) -> torch.Tensor:
     return values
 
 
-def wait() -> None:
-    """Wait until every process is here."""
-    if world() > 1:
-        dist.barrier()
+def say(message: str) -> None:
+    """Print on the first process only."""
+    if rank() == 0:
+        tqdm.write(message)

@@ -1,9 +1,7 @@
 """The one training loop. Both stages go through it; they differ in what a batch does."""
 
 import contextlib
-import dataclasses
 import signal
-import tempfile
 import time
 from collections.abc import Iterator
 from typing import Protocol
@@ -11,27 +9,17 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from gan_color import checkpoint, color, distributed, metrics
+from gan_color import checkpoint, distributed
 from gan_color.board import Board
-from gan_color.config import MAY_CHANGE_ON_RESUME, TrainConfig, from_yaml, to_dict, to_yaml
-from gan_color.data import lab, sources
-from gan_color.device import choose_device, choose_precision
+from gan_color.config import TrainConfig
+from gan_color.data import lab
+from gan_color.distributed import say
 from gan_color.errors import CheckpointError, DataError, GanColorError, Stopped, UsageError, shown
-from gan_color.generators import pretrained
-
-# What a validation measures, each the mean over the validation photographs.
-_VAL_TAGS = (
-    "val/l1",
-    "val/l1_grey",
-    "val/psnr",
-    "val/ssim",
-    "val/delta_e",
-    "val/colorfulness",
-    "val/colorfulness_real",
-)
+from gan_color.options import to_dict, to_yaml
+from gan_color.prepare import Prepared, spread
+from gan_color.validate import generate, validate
 
 
 class Stage(Protocol):
@@ -58,110 +46,6 @@ class Stage(Protocol):
 
     def load_state_dict(self, state: dict) -> None:
         """Take back what `state_dict` gave."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Prepared:
-    """What a run works with, once everything that can be refused has been checked."""
-
-    device: torch.device
-    precision: torch.dtype
-    train: lab.LabDataset
-    val: lab.LabDataset
-    # Identifies the photographs, whatever their names.
-    data_digest: str
-    steps_per_epoch: int
-    # The optimizer step at which the run ends.
-    last_step: int
-
-
-def prepare(config: TrainConfig) -> Prepared:
-    """Check a run's folder, device and photographs before any work starts.
-
-    Raises:
-        UsageError: the folder holds another run, options contradict each other or what is being resumed.
-        GanColorError: the folder cannot be written.
-        DataError: the photographs are missing or unfit.
-    """
-    device = choose_device(config.device, distributed.local_rank())
-    if config.batch_size % (config.accumulate * distributed.world()):
-        raise UsageError(
-            f"--batch-size {config.batch_size} cannot be shared by {distributed.world()} processes x --accumulate "
-            f"{config.accumulate}: make it a multiple of {config.accumulate * distributed.world()}"
-        )
-    _check_folder(config)
-    distributed.start(device)
-    found = sources.photographs(
-        config.data,
-        config.data_root,
-        breed=config.breed,
-        val_share=config.val_share,
-        min_chroma=config.min_chroma,
-        max_unreadable=config.max_unreadable,
-        show_progress=distributed.rank() == 0,
-    )
-    crops = config.crops or sources.default_crops(config.data)
-    train = lab.LabDataset(found.train, config.size, True, config.seed, crops, config.min_crop)
-    val = lab.LabDataset(_spread(found.val, config.val_count), config.size)
-    per_epoch = lab.steps_per_epoch(len(train), config.batch_size)
-    last_step = min(config.epochs * per_epoch, config.max_steps or config.epochs * per_epoch)
-    for line in found.report:
-        say(f"left out, {line}")
-    say(
-        f"{shown(config.data)}: {len(found.train)} photographs"
-        + (f" x {crops} crops" if crops > 1 else "")
-        + f" to train on, {len(found.val)} to validate; {last_step} steps of {config.batch_size} at "
-        f"{config.size}x{config.size}"
-    )
-    precision = choose_precision(config.precision, device)
-    say(f"on {device} in {str(precision).removeprefix('torch.')}, {distributed.world()} process(es)")
-    return Prepared(device, precision, train, val, found.digest, per_epoch, last_step)
-
-
-def choose_weights(config: TrainConfig) -> str:
-    """What the encoder of a new generator starts from, said plainly when `auto` found nothing."""
-    weights = pretrained.choose_weights(config.backbone, config.weights)
-    if config.weights == "auto":
-        found = "timm's ImageNet weights" if weights == "imagenet" else "scratch: ImageNet weights are out of reach"
-        say(f"{config.backbone} starts from {found}")
-    return weights
-
-
-def say(message: str) -> None:
-    """Print on the first process only."""
-    if distributed.rank() == 0:
-        tqdm.write(message)
-
-
-def _check_folder(config: TrainConfig) -> None:
-    """Refuse a folder that cannot be written, holds another run, or a run that is not this one."""
-    used = (config.out / "state").is_dir() or (config.out / "metrics.jsonl").exists()
-    if used and not config.resume:
-        raise UsageError(f"{shown(config.out)} holds a run already: continue it with --resume, or give another --out")
-    if config.resume:
-        before = to_dict(from_yaml(type(config), config.out / "config.yaml"))
-        now = to_dict(config)
-        for name in now.keys() - MAY_CHANGE_ON_RESUME:
-            if now[name] != before[name]:
-                raise UsageError(
-                    f"--resume: the run in {shown(config.out)} has --{name.replace('_', '-')} {before[name]}, not "
-                    f"{now[name]}: leave the option out, or start anew with another --out"
-                )
-        for name in sorted(now.keys() & MAY_CHANGE_ON_RESUME):
-            if now[name] != before[name] and name not in ("weights", "out"):
-                say(f"changed on resuming: {name} {before[name]} -> {now[name]}")
-    try:
-        config.out.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=config.out).close()
-    except OSError as error:
-        raise GanColorError(f"--out {shown(config.out)} cannot be written: {error.strerror}") from error
-
-
-def _spread(items: list, count: int | None) -> list:
-    """At most count items, evenly spread over the list."""
-    if count is None or count >= len(items):
-        return items
-    return [items[i * len(items) // count] for i in range(count)]
 
 
 def fit(stage: Stage, config: TrainConfig, prepared: Prepared, generator_config: dict) -> None:
@@ -202,19 +86,19 @@ def fit(stage: Stage, config: TrainConfig, prepared: Prepared, generator_config:
     if is_first:
         shown_train = lab.LabDataset(prepared.train.paths, config.size)
         for tag, dataset in (("samples/val", prepared.val), ("samples/train", shown_train)):
-            items = [dataset[i] for i in _spread(range(len(dataset)), config.sample_count)]
+            items = [dataset[i] for i in spread(range(len(dataset)), config.sample_count)]
             grids[tag] = tuple(torch.stack(part).to(device) for part in zip(*items, strict=True))
 
     def draw(step: int) -> None:
         for tag, (L, ab) in grids.items():
             board.samples(tag, L, generate(stage.generator_to_use, L), ab, step)
 
-    def validate(step: int) -> None:
+    def measure(step: int) -> None:
         batch_size = max(1, config.batch_size // world)
         part = range(rank, len(prepared.val), world)
         parts = [part[i : i + batch_size] for i in range(0, len(part), batch_size)]
         loader = lab.loader(prepared.val, parts, workers)
-        values = _validate(stage.generator_to_use, loader, device, len(prepared.val))
+        values = validate(stage.generator_to_use, loader, device, len(prepared.val))
         if board:
             board.scalars(values, step)
         say(
@@ -244,7 +128,7 @@ def fit(stage: Stage, config: TrainConfig, prepared: Prepared, generator_config:
     # A look before the first step: what fails here would fail hours later.
     if first_step == 0:
         draw(0)
-        validate(0)
+        measure(0)
 
     # Train.
     bar = tqdm(total=last_step, initial=first_step, unit="step", disable=None if is_first else True)
@@ -278,7 +162,7 @@ def fit(stage: Stage, config: TrainConfig, prepared: Prepared, generator_config:
             if step % config.sample_every == 0 or step == last_step:
                 draw(step)
             if (end_of_epoch or step == last_step) and not stop:
-                validate(step)
+                measure(step)
             if step % config.save_every == 0 or at_end:
                 save(step)
             if stop:
@@ -287,7 +171,8 @@ def fit(stage: Stage, config: TrainConfig, prepared: Prepared, generator_config:
             meter.since += time.perf_counter() - paused_at
     if board:
         board.close()
-    distributed.wait()
+    distributed.finish()
+    say(f"watch: tensorboard --logdir {shown(config.out.parent)}")
 
 
 def lr_scale(progress: float, warmup: float, decay_from: float) -> float:
@@ -304,52 +189,6 @@ def lr_scale(progress: float, warmup: float, decay_from: float) -> float:
     rising = (progress + 1e-3) / warmup if progress < warmup else 1.0
     falling = (1 - progress) / (1 - decay_from) if progress > decay_from else 1.0
     return min(1.0, rising, falling)
-
-
-def autocast(device: torch.device, precision: torch.dtype) -> torch.autocast:
-    """Run convolutions in the chosen precision; losses and colour cast back to float32 themselves."""
-    return torch.autocast(device.type, dtype=precision, enabled=precision != torch.float32)
-
-
-@torch.no_grad()
-def generate(generator: nn.Module, L: Tensor) -> Tensor:
-    """Colour a batch as inference does: evaluation mode, float32.
-
-    Args:
-        generator: left in the mode it came in.
-        L: (N, 1, H, W) float32, in [-1, 1].
-
-    Returns:
-        ab: (N, 2, H, W) float32.
-    """
-    was_training = generator.training
-    generator.eval()
-    ab = generator(L).float()
-    generator.train(was_training)
-    return ab
-
-
-def _validate(generator: nn.Module, batches: DataLoader, device: torch.device, count: int) -> dict[str, float]:
-    """Measure the generator on every validation photograph, each process on its part."""
-    sums = dict.fromkeys(_VAL_TAGS, 0.0)
-    for L, ab in lab.read_batches(batches):
-        L, ab = L.to(device), ab.to(device)
-        fake_ab = generate(generator, L)
-        fake_rgb, real_rgb = color.lab_to_rgb(L, fake_ab), color.lab_to_rgb(L, ab)
-        fake_lab = color.to_lab_units(*color.rgb_to_lab(fake_rgb))
-        values = (
-            (fake_ab - ab).abs().flatten(1).mean(dim=1),
-            ab.abs().flatten(1).mean(dim=1),
-            metrics.psnr(fake_rgb, real_rgb),
-            metrics.ssim(fake_rgb, real_rgb),
-            metrics.delta_e(fake_lab, color.to_lab_units(L, ab)),
-            metrics.colorfulness(fake_rgb),
-            metrics.colorfulness(real_rgb),
-        )
-        for tag, value in zip(_VAL_TAGS, values, strict=True):
-            sums[tag] += value.double().sum().item()
-    totals = distributed.sum_over_processes(torch.tensor(list(sums.values()), dtype=torch.float64))
-    return dict(zip(_VAL_TAGS, (totals / count).tolist(), strict=True))
 
 
 def _resume(stage: Stage, config: TrainConfig, prepared: Prepared) -> int:

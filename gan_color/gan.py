@@ -10,10 +10,14 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from gan_color import checkpoint, distributed, fit, generators, losses
+from gan_color import checkpoint, distributed, generators, losses
 from gan_color.config import GanConfig
+from gan_color.device import autocast
 from gan_color.discriminator import PatchDiscriminator
+from gan_color.distributed import say
 from gan_color.errors import CheckpointError, UsageError, shown
+from gan_color.fit import fit
+from gan_color.prepare import choose_weights, prepare
 
 
 class Gan:
@@ -70,18 +74,16 @@ class Gan:
         """
         warming_up = self.steps < self.warmup
         parts = list(zip(L.chunk(self.accumulate), ab.chunk(self.accumulate), strict=True))
-        # One pass of the generator serves both networks; parts are passed again, for their memory is not kept.
-        keep_graph = len(parts) == 1 and not warming_up
-        kept = None
+        # One pass of the generator serves both networks, but for a batch in parts: all their graphs would be kept.
+        one_pass = len(parts) == 1 and not warming_up
         measured: dict[str, Tensor] = {}
 
         # Discriminator: real photographs up, generated ones down.
         self.discriminator.requires_grad_(True)
         self.optimizer_d.zero_grad()
         for number, (L_part, ab_part) in enumerate(parts, start=1):
-            with contextlib.nullcontext() if keep_graph else torch.no_grad():
+            with contextlib.nullcontext() if one_pass else torch.no_grad():
                 fake_ab = self._generate(L_part)
-            kept = fake_ab if keep_graph else None
             self._discriminate(L_part, ab_part, fake_ab.detach(), number < len(parts), len(parts), measured)
         self.scaler_d.step(self.optimizer_d)
         self.scaler_d.update()
@@ -92,8 +94,9 @@ class Gan:
             self.optimizer_g.zero_grad()
             for number, (L_part, ab_part) in enumerate(parts, start=1):
                 with distributed.local_gradients(self.parallel_generator, number < len(parts)):
-                    fake_ab = self._generate(L_part) if kept is None else kept
-                    with fit.autocast(self.device, self.precision):
+                    if not one_pass:
+                        fake_ab = self._generate(L_part)
+                    with autocast(self.device, self.precision):
                         # Not through DistributedDataParallel: the discriminator gets no gradient here.
                         patch_logits = self.discriminator(L_part, fake_ab)
                     gan = losses.generator_loss(patch_logits, self.objective)
@@ -110,7 +113,7 @@ class Gan:
         return measured
 
     def _generate(self, L: Tensor) -> Tensor:
-        with fit.autocast(self.device, self.precision):
+        with autocast(self.device, self.precision):
             fake_ab = self.parallel_generator(L)
         return fake_ab.float()
 
@@ -118,7 +121,7 @@ class Gan:
         """Add one part's gradients to the discriminator's."""
         forward = self.parallel_discriminator
         with distributed.local_gradients(forward, local or not self.together):
-            with fit.autocast(self.device, self.precision):
+            with autocast(self.device, self.precision):
                 if self.together:
                     both = forward(torch.cat((L, L)), torch.cat((ab, fake_ab)))
                     real_logits, fake_logits = both.chunk(2)
@@ -130,7 +133,7 @@ class Gan:
                 self.scaler_d.scale(loss_real / 2 / num_parts).backward()
         with distributed.local_gradients(forward, local):
             if not self.together:
-                with fit.autocast(self.device, self.precision):
+                with autocast(self.device, self.precision):
                     fake_logits = forward(L, fake_ab)
             loss_fake = losses.discriminator_loss(fake_logits, False, self.objective)
             loss = loss_real + loss_fake if self.together else loss_fake
@@ -190,10 +193,10 @@ def run(config: GanConfig) -> None:
     """
     fresh = config.from_scratch or config.resume
     described = None if fresh else _stage_one(config)
-    prepared = fit.prepare(config)
+    prepared = prepare(config)
     torch.manual_seed(config.seed)
     if fresh:
-        weights = "none" if config.resume else fit.choose_weights(config)
+        weights = "none" if config.resume else choose_weights(config)
         config = dataclasses.replace(config, weights=weights)
         described = {"architecture": config.architecture, "options": {"backbone": config.backbone}}
         generator = generators.build(config.architecture, backbone=config.backbone, weights=weights)
@@ -204,15 +207,11 @@ def run(config: GanConfig) -> None:
             architecture=described["architecture"],
             backbone=described["options"].get("backbone", config.backbone),
         )
-        fit.say(f"the generator starts from {shown(config.generator)}")
+        say(f"the generator starts from {shown(config.generator)}")
     discriminator = PatchDiscriminator(config.discriminator_depth, config.discriminator_norm)
     stage = Gan(generator, discriminator, prepared.device, prepared.precision, config)
-    try:
-        fit.fit(stage, config, prepared, described)
-    finally:
-        distributed.finish()
-    fit.say(f"watch: tensorboard --logdir {shown(config.out.parent)}")
-    fit.say(f"next:  gan-color colorize PHOTO --checkpoint {shown(config.out)} --output coloured.png")
+    fit(stage, config, prepared, described)
+    say(f"next:  gan-color colorize PHOTO --checkpoint {shown(config.out)} --output coloured.png")
 
 
 def _stage_one(config: GanConfig) -> dict:

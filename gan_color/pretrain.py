@@ -5,9 +5,13 @@ import dataclasses
 import torch
 from torch import Tensor, nn
 
-from gan_color import distributed, fit, generators, losses
+from gan_color import distributed, generators, losses
 from gan_color.config import PretrainConfig
+from gan_color.device import autocast
+from gan_color.distributed import say
 from gan_color.errors import shown
+from gan_color.fit import fit
+from gan_color.prepare import choose_weights, prepare
 
 
 class Pretrain:
@@ -54,7 +58,7 @@ class Pretrain:
         self.optimizer.zero_grad()
         for number, (L_part, ab_part) in enumerate(parts, start=1):
             with distributed.local_gradients(self.parallel, number < len(parts)):
-                with fit.autocast(self.device, self.precision):
+                with autocast(self.device, self.precision):
                     fake_ab = self.parallel(L_part)
                 loss = losses.reconstruction(fake_ab, ab_part, self.loss) / len(parts)
                 self.scaler.scale(loss).backward()
@@ -85,15 +89,11 @@ def run(config: PretrainConfig) -> None:
     Raises:
         GanColorError: anything the user can mend, in one line.
     """
-    prepared = fit.prepare(config)
+    prepared = prepare(config)
     torch.manual_seed(config.seed)
-    config = dataclasses.replace(config, weights="none" if config.resume else fit.choose_weights(config))
+    config = dataclasses.replace(config, weights="none" if config.resume else choose_weights(config))
     generator = generators.build(config.architecture, backbone=config.backbone, weights=config.weights)
     stage = Pretrain(generator, prepared.device, prepared.precision, config.loss, config.lr, config.accumulate)
     described = {"architecture": config.architecture, "options": {"backbone": config.backbone}}
-    try:
-        fit.fit(stage, config, prepared, described)
-    finally:
-        distributed.finish()
-    fit.say(f"watch: tensorboard --logdir {shown(config.out.parent)}")
-    fit.say(f"next:  python train_gan.py --generator {shown(config.out)} --data {shown(config.data)}")
+    fit(stage, config, prepared, described)
+    say(f"next:  python train_gan.py --generator {shown(config.out)} --data {shown(config.data)} --size {config.size}")

@@ -6,6 +6,8 @@ References:
     Odena et al., "Deconvolution and checkerboard artifacts", 2016: up-sample, then convolve.
 """
 
+from pathlib import Path
+
 import timm
 import torch
 import torch.nn.functional as F
@@ -95,14 +97,17 @@ def _encoder(backbone: str, weights: str) -> nn.Module:
         raise UsageError(f"--backbone {backbone} is no timm model{hint}")
     options = {"features_only": True, "in_chans": 1, "pretrained": weights != "none"}
     if weights not in ("none", "imagenet"):
+        if not Path(weights).is_file():
+            raise UsageError(f"--weights {weights}: no such file; take auto, imagenet, none, or a state dict's file")
         options["pretrained_cfg_overlay"] = {"file": weights}
     try:
         encoder = timm.create_model(backbone, **options)
-    except RuntimeError as error:
+    except Exception as error:  # no connection, no such weights, a broken or ill-fitting file
         if weights == "none":
             raise
-        reason = str(error).strip().splitlines()[0]
-        raise UsageError(f"--weights {weights} do not fit or cannot be had for {backbone}: {reason}") from error
+        reason = (str(error).strip() or repr(error)).splitlines()[0]
+        cure = "connect to the internet once, or take --weights none" if weights == "imagenet" else "take another file"
+        raise UsageError(f"--weights {weights} cannot be had for {backbone} ({reason}): {cure}") from error
     if len(encoder.feature_info.channels()) != 5:
         raise UsageError(f"--backbone {backbone} does not offer five feature maps: take a ResNet-family one")
     return encoder

@@ -1,0 +1,76 @@
+"""What several tests share: drawn photographs, the shared real ones, no way to the hub."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+# Before anything imports huggingface_hub: no test downloads weights.
+os.environ["HF_HUB_OFFLINE"] = "1"
+# Small tensors gain nothing from a second thread, and tests of several processes lose by it.
+torch.set_num_threads(1)
+
+PROJECT = Path(__file__).resolve().parent.parent
+SHARED = Path(os.environ.get("GAN_COLOR_SHARED", PROJECT.parent / "shared"))
+
+
+def draw_photo(seed: int, width: int = 80, height: int = 64) -> Image.Image:
+    """A colourful picture with soft and hard edges, different for each seed."""
+    chance = np.random.default_rng(seed)
+    coarse = Image.fromarray(chance.integers(0, 256, (4, 5, 3), dtype=np.uint8))
+    picture = coarse.resize((width, height), Image.Resampling.BICUBIC)
+    block = Image.new("RGB", (width // 4, height // 4), tuple(int(v) for v in chance.integers(0, 256, 3)))
+    picture.paste(block, (int(chance.integers(0, width // 2)), int(chance.integers(0, height // 2))))
+    return picture
+
+
+@pytest.fixture(scope="session")
+def photo_folder(tmp_path_factory) -> Path:
+    """A folder of 12 colour photographs, 80x64 pixels, as PNG."""
+    folder = tmp_path_factory.mktemp("photos")
+    for seed in range(12):
+        draw_photo(seed).save(folder / f"photo{seed:02d}.png")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The shared real photographs; a test that needs them is skipped where they are not."""
+    if not (SHARED / "data").is_dir():
+        pytest.skip(f"the shared photographs are not in {SHARED}: set GAN_COLOR_SHARED")
+    return SHARED
+
+
+# Options that make a run last a second: the smallest ResNet of timm, little pictures, no processes.
+TINY = [
+    *("--size", "32", "--batch-size", "4", "--backbone", "test_resnet", "--weights", "none", "--workers", "0"),
+    *("--device", "cpu", "--precision", "fp32", "--log-every", "1", "--sample-count", "2"),
+]
+
+
+@pytest.fixture
+def train(photo_folder):
+    """Run a stage in this process as its script does: `train("pretrain", out, "--epochs", "2")`."""
+    from gan_color.__main__ import main
+
+    def run(stage: str, out: Path, *options: str) -> Path:
+        main([stage, "--data", str(photo_folder), "--out", str(out), *TINY, *options], program=f"train_{stage}.py")
+        return out
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def pretrained(photo_folder, tmp_path_factory) -> Path:
+    """A run of stage one: two epochs on the drawn photographs."""
+    from gan_color.__main__ import main
+
+    out = tmp_path_factory.mktemp("runs") / "pretrain"
+    main(
+        ["pretrain", "--data", str(photo_folder), "--out", str(out), *TINY, "--epochs", "2"],
+        program="train_pretrain.py",
+    )
+    return out

@@ -1,0 +1,415 @@
+import os
+import shutil
+import socket
+from pathlib import Path
+
+import pytest
+from conftest import draw_photo
+
+from gan_color.data import sources
+from gan_color.data.photos import read_rgb
+from gan_color.data.scan import scan
+from gan_color.data.sources import Photographs, default_crops, samples
+from gan_color.errors import DataError, GanColorError
+
+NOWHERE = Path("no such data root")
+
+
+def find(data: Path | str, data_root: Path = NOWHERE, **options) -> Photographs:
+    return sources.photographs(os.fspath(data), data_root, show_progress=False, **options)
+
+
+def refusal(data: Path | str, data_root: Path = NOWHERE, **options) -> str:
+    with pytest.raises(DataError) as caught:
+        find(data, data_root, **options)
+    message = str(caught.value)
+    assert len(message.splitlines()) == 1
+    return message
+
+
+def draw_folder(folder: Path, seeds: range, grey: bool = False) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for seed in seeds:
+        photo = draw_photo(seed, 20, 16)
+        (photo.convert("L") if grey else photo).save(folder / f"{'grey' if grey else 'photo'}{seed:02}.png")
+    return folder
+
+
+def contents(paths: list[Path]) -> set[bytes]:
+    return {path.read_bytes() for path in paths}
+
+
+@pytest.fixture
+def offline(monkeypatch, tmp_path):
+    def no_such_host(*_, **__):
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", no_such_host)
+    monkeypatch.setenv("FASTAI_HOME", str(tmp_path / "fastai"))
+
+
+@pytest.fixture(scope="module")
+def sixty(tmp_path_factory) -> Path:
+    return draw_folder(tmp_path_factory.mktemp("sixty"), range(60))
+
+
+# The embedded samples
+
+
+def test_there_are_seven_samples_all_readable_and_colourful():
+    train, val = samples()
+    assert (len(train), len(val)) == (5, 2)
+    looks = scan(train + val, show_progress=False)
+    assert [look.error for look in looks] == [None] * 7
+    assert min(look.chroma for look in looks) > 8
+    assert len({look.digest for look in looks}) == 7
+    assert min(min(read_rgb(path).size) for path in train + val) >= 256
+
+
+def test_the_samples_are_the_same_at_each_call_and_need_no_data_root():
+    found = find("samples")
+    assert found == find("samples")
+    assert (found.train, found.val) == samples()
+    assert found.report == []
+
+
+def test_only_the_few_samples_are_cropped_many_times():
+    assert default_crops("samples") > 1
+    assert default_crops("flowers102") == 1
+    assert default_crops("some/folder") == 1
+
+
+# A folder, split by content
+
+
+def test_about_the_asked_share_is_held_out(sixty):
+    found = find(sixty)
+    assert 1 <= len(found.val) <= 14
+    assert len(found.train) + len(found.val) == 60
+    assert not contents(found.train) & contents(found.val)
+    half = find(sixty, val_share=0.5)
+    assert 18 <= len(half.val) <= 42
+
+
+def test_a_larger_share_holds_out_the_same_photographs_and_more(sixty):
+    assert set(find(sixty, val_share=0.2).val) < set(find(sixty, val_share=0.5).val)
+
+
+def test_both_sides_are_in_the_order_of_the_paths(sixty):
+    found = find(sixty, val_share=0.5)
+    assert found.train == sorted(found.train)
+    assert found.val == sorted(found.val)
+
+
+def test_a_photograph_stays_on_its_side_when_the_tree_moves_and_when_it_is_renamed(sixty, tmp_path):
+    before = find(sixty, val_share=0.3)
+    shutil.copytree(sixty, tmp_path / "moved" / "tree")
+    moved = find(tmp_path / "moved" / "tree", val_share=0.3)
+    assert [path.name for path in moved.val] == [path.name for path in before.val]
+    renamed = tmp_path / "renamed"
+    (renamed / "sub").mkdir(parents=True)
+    for number, path in enumerate(sorted(sixty.iterdir(), reverse=True)):
+        shutil.copy(path, renamed / ("sub" if number % 2 else ".") / f"{number}.jpg")
+    after = find(renamed, val_share=0.3)
+    assert contents(after.val) == contents(before.val)
+    assert contents(after.train) == contents(before.train)
+
+
+def test_photographs_stay_on_their_sides_when_others_join(sixty, tmp_path):
+    before = find(sixty, val_share=0.3)
+    shutil.copytree(sixty, tmp_path / "more")
+    draw_folder(tmp_path / "more", range(60, 80))
+    after = find(tmp_path / "more", val_share=0.3)
+    assert contents(before.train) < contents(after.train)
+    assert contents(before.val) < contents(after.val)
+
+
+@pytest.mark.parametrize("val_share", [0.001, 0.1, 0.5, 0.999])
+def test_two_photographs_give_one_to_each_side(tmp_path, val_share):
+    for start in range(0, 10, 2):
+        found = find(draw_folder(tmp_path / str(start), range(start, start + 2)), val_share=val_share)
+        assert (len(found.train), len(found.val)) == (1, 1)
+
+
+def test_one_photograph_cannot_be_split_even_if_it_is_there_twice(tmp_path):
+    draw_folder(tmp_path, range(1))
+    assert "give at least two" in refusal(tmp_path)
+    shutil.copy(tmp_path / "photo00.png", tmp_path / "again.png")
+    assert "give at least two" in refusal(tmp_path)
+
+
+def test_copies_of_a_photograph_are_on_one_side(sixty, tmp_path):
+    for name in ("one", "two"):
+        shutil.copytree(sixty, tmp_path / name)
+    found = find(tmp_path, val_share=0.5)
+    assert len(found.train) + len(found.val) == 120
+    assert len(found.val) == 2 * len(contents(found.val))
+    assert not contents(found.train) & contents(found.val)
+
+
+# A folder with train and val in it
+
+
+def test_own_train_and_val_subfolders_are_kept_apart(tmp_path):
+    train, val = draw_folder(tmp_path / "train" / "sub", range(5)), draw_folder(tmp_path / "val", range(5, 12))
+    draw_folder(tmp_path / "test", range(20, 22))
+    found = find(tmp_path, val_share=0.5)
+    assert found.train == sorted(train.iterdir())
+    assert found.val == sorted(val.iterdir())
+    assert found.report == []
+
+
+def test_a_training_photograph_that_is_held_out_too_is_left_out_and_reported(tmp_path):
+    draw_folder(tmp_path / "train", range(5))
+    draw_folder(tmp_path / "val", range(5, 8))
+    shutil.copy(tmp_path / "val" / "photo06.png", tmp_path / "train" / "other name.png")
+    (tmp_path / "train" / "link.png").symlink_to(tmp_path / "val" / "photo07.png")
+    found = find(tmp_path)
+    assert [path.name for path in found.train] == [f"photo{seed:02}.png" for seed in range(5)]
+    assert len(found.val) == 3
+    assert found.report == ["held out for validation too: 2 training photographs"]
+
+
+def test_a_side_with_nothing_left_is_refused(tmp_path):
+    draw_folder(tmp_path / "train", range(2))
+    shutil.copytree(tmp_path / "train", tmp_path / "val")
+    assert "no photograph to train on" in refusal(tmp_path)
+    shutil.rmtree(tmp_path / "val")
+    draw_folder(tmp_path / "val", range(2, 4), grey=True)
+    assert "no photograph to validate on" in refusal(tmp_path)
+    shutil.rmtree(tmp_path / "val")
+    (tmp_path / "val").mkdir()
+    assert f"{tmp_path / 'val'} holds no photographs" in refusal(tmp_path)
+
+
+# A list file
+
+
+def test_a_list_file_gives_paths_from_its_own_folder_on(tmp_path, monkeypatch):
+    far = draw_folder(tmp_path / "far", range(2))
+    draw_folder(tmp_path / "lists" / "near", range(2, 4))
+    lines = ["near/photo02.png", "", "../far/photo00.png\r", "   ", "near/photo03.png\r", str(far / "photo01.png"), ""]
+    (tmp_path / "lists" / "list.txt").write_bytes("\n".join(lines).encode())
+    monkeypatch.chdir(tmp_path / "far")
+    for listed in (tmp_path / "lists" / "list.txt", Path("../lists/list.txt")):
+        found = find(listed)
+        assert contents(found.train + found.val) == contents([*far.iterdir(), *(tmp_path / "lists/near").iterdir()])
+        assert found.report == []
+
+
+def test_a_list_file_holds_names_that_are_no_text(tmp_path):
+    draw_folder(tmp_path, range(2))
+    odd = tmp_path / os.fsdecode(b"bytes \xff.png")
+    try:
+        (tmp_path / "photo00.png").rename(odd)
+    except OSError:
+        pytest.skip("this file system has no such names")
+    (tmp_path / "list").write_bytes(b"bytes \xff.png\nphoto01.png\n")
+    found = find(tmp_path / "list")
+    assert {*found.train, *found.val} == {odd, tmp_path / "photo01.png"}
+
+
+def test_a_line_that_is_there_twice_counts_once(tmp_path):
+    draw_folder(tmp_path, range(2))
+    (tmp_path / "list").write_text("photo01.png\nphoto00.png\nphoto01.png\n")
+    found = find(tmp_path / "list")
+    assert len(found.train) + len(found.val) == 2
+
+
+def test_a_listed_file_that_is_missing_is_reported_as_unreadable(tmp_path):
+    draw_folder(tmp_path, range(2))
+    (tmp_path / "list").write_text("photo00.png\ngone.png\nphoto01.png\n")
+    found = find(tmp_path / "list")
+    assert len(found.train) + len(found.val) == 2
+    assert found.report == [f"unreadable: {tmp_path / 'gone.png'}: No such file or directory"]
+
+
+def test_a_photograph_is_no_list(tmp_path):
+    draw_photo(0).save(tmp_path / "photo.jpg")
+    assert f"{tmp_path / 'photo.jpg'} is no list of paths" in refusal(tmp_path / "photo.jpg")
+
+
+@pytest.mark.parametrize("text", ["", "\n\r\n  \n"])
+def test_a_list_of_nothing_is_refused(tmp_path, text):
+    (tmp_path / "list").write_bytes(text.encode())
+    assert "lists no photographs: write one path a line" in refusal(tmp_path / "list")
+
+
+# What is left out
+
+
+def test_near_grey_photographs_are_left_out_and_counted(tmp_path):
+    draw_folder(tmp_path, range(4))
+    draw_folder(tmp_path, range(3), grey=True)
+    found = find(tmp_path)
+    assert not [path for path in found.train + found.val if path.name.startswith("grey")]
+    assert found.report == ["near-grey: 3 of 7 photographs (mean chroma below 4.0)"]
+    kept = find(tmp_path, min_chroma=0)
+    assert len(kept.train) + len(kept.val) == 7
+    assert kept.report == []
+
+
+def test_nothing_but_grey_is_refused_with_a_cure(tmp_path):
+    message = refusal(draw_folder(tmp_path, range(3), grey=True))
+    assert "all 3 photographs" in message
+    assert "give colour photographs, or lower --min-chroma" in message
+
+
+def spoil(folder: Path, count: int) -> list[Path]:
+    paths = [folder / f"broken{number:02}.jpg" for number in range(count)]
+    for path in paths:
+        path.write_text("no photograph")
+    return paths
+
+
+def test_ten_unreadable_files_are_always_allowed_and_each_is_reported(tmp_path):
+    broken = spoil(draw_folder(tmp_path, range(2)), 10)
+    found = find(tmp_path, max_unreadable=0)
+    assert len(found.train) + len(found.val) == 2
+    assert len(found.report) == 10
+    for path, line in zip(broken, found.report, strict=True):
+        assert line.startswith(f"unreadable: {path}: not a photograph")
+
+
+def test_more_unreadable_files_are_refused_naming_the_first(tmp_path):
+    broken = spoil(draw_folder(tmp_path, range(4)), 11)
+    message = refusal(tmp_path)
+    assert "11 of the 15 files" in message
+    assert f"such as {broken[0]}: not a photograph" in message
+    assert "raise --max-unreadable" in message
+
+
+def test_more_unreadable_files_are_allowed_when_asked_for(tmp_path):
+    spoil(draw_folder(tmp_path, range(4)), 11)
+    assert len(find(tmp_path, max_unreadable=11 / 15).report) == 11
+
+
+def test_nothing_but_unreadable_files_is_refused_however_few(tmp_path):
+    (broken,) = spoil(tmp_path, 1)
+    assert f"such as {broken}: " in refusal(tmp_path, max_unreadable=1)
+
+
+# The digest
+
+
+def test_the_digest_stays_when_the_tree_moves(sixty, tmp_path):
+    shutil.copytree(sixty, tmp_path / "elsewhere")
+    assert find(tmp_path / "elsewhere").digest == find(sixty).digest
+
+
+def test_the_digest_changes_when_a_photograph_changes_or_joins_or_leaves(tmp_path):
+    draw_folder(tmp_path / "train", range(4))
+    draw_folder(tmp_path / "val", range(4, 8))
+    digests = [find(tmp_path).digest]
+    for folder in ("train", "val"):
+        draw_photo(50, 20, 16).save(tmp_path / folder / f"photo0{3 if folder == 'train' else 5}.png")
+        digests.append(find(tmp_path).digest)
+        draw_photo(60 + len(digests), 20, 16).save(tmp_path / folder / "more.png")
+        digests.append(find(tmp_path).digest)
+    (tmp_path / "train" / "photo00.png").unlink()
+    digests.append(find(tmp_path).digest)
+    assert len(set(digests)) == 6
+
+
+def test_the_digest_changes_when_a_photograph_changes_sides(tmp_path):
+    draw_folder(tmp_path / "train", range(3))
+    draw_folder(tmp_path / "val", range(3, 6))
+    before = find(tmp_path)
+    (tmp_path / "train" / "photo02.png").rename(tmp_path / "val" / "photo02.png")
+    after = find(tmp_path)
+    assert (len(before.val), len(after.val)) == (3, 4)
+    assert before.digest != after.digest
+
+
+# What cannot be found
+
+
+def test_an_unknown_source_names_the_nearest():
+    assert "--data flower102 is no such folder or file; did you mean flowers102?" in refusal("flower102")
+    assert "did you mean oxford_pets?" in refusal("oxford-pets")
+    assert "one of samples, flowers102, oxford_pets, coco_sample" in refusal("/no/such/folder")
+
+
+def test_a_folder_that_is_not_there_is_quoted_when_it_is_no_text():
+    assert ascii("/no/such\nfolder") in refusal("/no/such\nfolder")
+
+
+@pytest.mark.parametrize(
+    "data", ["x" * 300, "~no-such-user/photos", "nul\0byte"], ids=["long", "no such user", "zero byte"]
+)
+def test_a_source_that_can_be_no_path_is_refused_in_one_line(data):
+    assert "--data" in refusal(data)
+
+
+def test_an_empty_folder_is_refused_with_a_cure(tmp_path):
+    assert f"{tmp_path} holds no photographs: give a folder" in refusal(tmp_path)
+
+
+def test_a_home_folder_may_be_written_short(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    draw_folder(tmp_path / "pictures", range(3))
+    assert find("~/pictures").digest == find(tmp_path / "pictures").digest
+
+
+@pytest.mark.parametrize("data", ["samples", "flowers102", "some/folder"])
+def test_a_breed_goes_with_the_pets_only(data):
+    with pytest.raises(GanColorError, match="^--breed Bengal goes with --data oxford_pets"):
+        find(data, breed="Bengal")
+
+
+# Named sets
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("data", ["flowers102", "oxford_pets", "coco_sample"])
+def test_a_named_set_that_cannot_be_downloaded_names_the_cure(tmp_path, offline, data):
+    message = refusal(data, tmp_path / "root")
+    assert f"is not in {tmp_path / 'root'} and could not be downloaded (" in message
+    assert "--data-root" in message
+
+
+def test_a_named_set_that_was_only_half_unpacked_is_refused_in_one_line(tmp_path, offline):
+    for folder in ("images", "annotations"):
+        (tmp_path / "oxford-iiit-pet" / folder).mkdir(parents=True)
+    assert "--data-root" in refusal("oxford_pets", tmp_path)
+
+
+def test_flowers102_keeps_its_own_splits(shared):
+    found = find("flowers102", shared / "data" / "flowers102_layout")
+    assert (len(found.train), len(found.val)) == (1020, 1020)
+    assert found.report == []
+    assert not set(found.train) & set(found.val)
+
+
+@pytest.fixture
+def pets(shared) -> Path:
+    return shared / "data" / "oxford-iiit-pet"
+
+
+def names_listed(pets: Path) -> set[str]:
+    lines = (pets / "oxford-iiit-pet" / "annotations" / "trainval.txt").read_text().splitlines()
+    return {line.split()[0] for line in lines}
+
+
+def test_oxford_pets_gives_the_trainval_split_of_all_breeds(pets):
+    found = find("oxford_pets", pets)
+    assert {path.stem for path in found.train + found.val} == names_listed(pets)
+    assert len(found.train) + len(found.val) == 232
+    assert 8 <= len(found.val) <= 46
+
+
+@pytest.mark.parametrize("breed", ["american_bulldog", "American Bulldog"])
+def test_oxford_pets_gives_one_breed_however_it_is_written(pets, breed):
+    found = find("oxford_pets", pets, breed=breed)
+    listed = {name for name in names_listed(pets) if name.startswith("american_bulldog_")}
+    assert {path.stem for path in found.train + found.val} == listed
+
+
+def test_oxford_pets_names_the_nearest_breed_or_all_of_them(pets):
+    assert "did you mean american_bulldog?" in refusal("oxford_pets", pets, breed="american_buldog")
+    assert "there are abyssinian, american_bulldog, bengal" in refusal("oxford_pets", pets, breed="zzz")
+
+
+def test_coco_sample_is_taken_from_where_it_lies_and_split_by_content(tmp_path, offline):
+    folder = draw_folder(tmp_path / "coco_sample" / "train_sample", range(6))
+    assert find("coco_sample", tmp_path) == find(folder)

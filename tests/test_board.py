@@ -1,0 +1,67 @@
+"""What a board writes can be read back."""
+
+import json
+
+import numpy as np
+import torch
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from gan_color import color
+from gan_color.board import Board, grey_fake_real
+
+
+def lab_batch(count: int = 3, size: int = 20):
+    torch.manual_seed(0)
+    rgb = torch.randint(0, 256, (count, 3, size, size), dtype=torch.uint8)
+    return rgb, *color.rgb_to_lab(rgb)
+
+
+def test_rows_are_grey_fake_and_real():
+    rgb, L, ab = lab_batch()
+    grid = grey_fake_real(L, ab.flip(1), ab)
+    assert grid.shape == (3, 3 * 22 + 2, 3 * 22 + 2) and grid.dtype == torch.uint8
+    cells = [
+        [grid[:, 2 + 22 * row : 22 + 22 * row, 2 + 22 * column : 22 + 22 * column] for column in range(3)]
+        for row in range(3)
+    ]
+    for column in range(3):
+        grey, fake, real = (cells[row][column] for row in range(3))
+        assert torch.equal(real, rgb[column])
+        assert torch.equal(fake, color.lab_to_rgb(L, ab.flip(1))[column])
+        assert (grey.amax(0) - grey.amin(0)).max() <= 1
+    assert (grid[:, :2] == 255).all()
+
+
+def test_scalars_and_pictures_come_back(tmp_path):
+    _, L, ab = lab_batch()
+    board = Board(tmp_path)
+    for step in range(3):
+        board.scalars({"loss/G": 1.5 * step, "lr/G": 0.1}, step)
+    board.samples("samples/val", L, ab, ab, 2)
+    board.close()
+    read = EventAccumulator(str(tmp_path)).Reload()
+    assert [(event.step, event.value) for event in read.Scalars("loss/G")] == [(0, 0.0), (1, 1.5), (2, 3.0)]
+    png = np.asarray(Image.open(tmp_path / "samples" / "val-00000002.png"))
+    assert np.array_equal(png, grey_fake_real(L, ab, ab).permute(1, 2, 0).numpy())
+    assert read.Images("samples/val")[0].width == png.shape[1]
+
+
+def test_a_resumed_board_has_each_step_once(tmp_path):
+    board = Board(tmp_path)
+    for step in range(8):
+        board.scalars({"loss/G": float(step)}, step)
+    board.close()
+    # A line cut off in the middle, as a killed process leaves it.
+    with (tmp_path / "metrics.jsonl").open("a") as lines:
+        lines.write('{"step": 8, "lo')
+    board = Board(tmp_path, resumed_at=4)
+    for step in range(5, 10):
+        board.scalars({"loss/G": 100.0 + step}, step)
+    board.close()
+    read = EventAccumulator(str(tmp_path)).Reload().Scalars("loss/G")
+    assert [event.step for event in read] == list(range(10))
+    assert [event.value for event in read[5:]] == [105.0, 106.0, 107.0, 108.0, 109.0]
+    assert [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == list(
+        range(10)
+    )

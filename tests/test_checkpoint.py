@@ -1,0 +1,206 @@
+"""What is saved is whole, and what is loaded fits."""
+
+import json
+import stat
+
+import pytest
+import safetensors.torch
+import torch
+
+from gan_color import checkpoint, generators, load_generator
+from gan_color.errors import CheckpointError, GanColorError
+
+DESCRIBED = {"architecture": "resnet_unet", "options": {"backbone": "test_resnet"}}
+
+
+@pytest.fixture
+def generator():
+    torch.manual_seed(0)
+    return generators.build("resnet_unet", backbone="test_resnet").eval()
+
+
+@pytest.fixture
+def saved(generator, tmp_path):
+    folder = tmp_path / "run" / "generator"
+    checkpoint.save_generator(folder, generator, **DESCRIBED, info={"stage": "pretrain", "step": 3, "size": 96})
+    return folder
+
+
+def test_a_generator_comes_back_as_it_was(generator, saved):
+    loaded = load_generator(saved)
+    L = torch.rand(1, 1, 40, 56)
+    assert torch.equal(loaded(L), generator(L))
+    assert not loaded.training and loaded.trained_size == 96
+
+
+def test_a_run_folder_will_do(saved):
+    assert load_generator(saved.parent).trained_size == 96
+
+
+def test_config_rebuilds_the_architecture(saved):
+    config = json.loads((saved / "config.json").read_text())
+    rebuilt = generators.build(config["architecture"], **config["options"])
+    rebuilt.load_state_dict(safetensors.torch.load_file(saved / "model.safetensors"))
+
+
+def test_half_precision_is_widened(saved):
+    path = saved / "model.safetensors"
+    weights = {name: w.half() if w.is_floating_point() else w for name, w in safetensors.torch.load_file(path).items()}
+    safetensors.torch.save_file(weights, path)
+    assert next(load_generator(saved).parameters()).dtype == torch.float32
+
+
+def test_files_are_readable_by_others(saved):
+    for path in saved.iterdir():
+        assert stat.S_IMODE(path.stat().st_mode) == 0o644
+    assert {path.name for path in saved.iterdir()} == {"config.json", "model.safetensors"}
+
+
+def test_weights_that_are_not_finite_are_never_saved(generator, saved):
+    before = (saved / "model.safetensors").read_bytes()
+    with torch.no_grad():
+        generator.head.bias[0] = float("nan")
+    with pytest.raises(CheckpointError, match=r"head\.bias is not finite"):
+        checkpoint.save_generator(saved, generator, **DESCRIBED, info={})
+    assert (saved / "model.safetensors").read_bytes() == before
+
+
+def break_nothing_there(folder):
+    (folder / "config.json").unlink()
+
+
+def break_no_weights(folder):
+    (folder / "model.safetensors").unlink()
+
+
+def break_truncated(folder):
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def break_not_json(folder):
+    (folder / "config.json").write_text("{")
+
+
+def break_other_architecture(folder):
+    edit(folder, architecture="transformer")
+
+
+def break_other_backbone(folder):
+    edit(folder, options={"backbone": "resnet10t"})
+
+
+def break_newer_format(folder):
+    edit(folder, format=99)
+
+
+def break_nan(folder):
+    path = folder / "model.safetensors"
+    weights = safetensors.torch.load_file(path)
+    weights["head.bias"][1] = float("inf")
+    safetensors.torch.save_file(weights, path)
+
+
+def edit(folder, **values):
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+@pytest.mark.parametrize(
+    ("harm", "says"),
+    [
+        (break_nothing_there, "there is no generator in"),
+        (break_no_weights, "cannot be read"),
+        (break_truncated, "is broken"),
+        (break_not_json, "does not describe a generator"),
+        (break_other_architecture, "transformer"),
+        (break_other_backbone, "does not fit the architecture"),
+        (break_newer_format, "update gan_color"),
+        (break_nan, "head.bias is not finite"),
+    ],
+)
+def test_whatever_is_wrong_is_one_line_with_the_cure(saved, harm, says):
+    harm(saved)
+    with pytest.raises(CheckpointError) as caught:
+        load_generator(saved)
+    assert says in str(caught.value) and str(saved) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    checkpoint.write_atomically(path, b"old")
+
+    def no_space(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint.os, "fsync", no_space)
+    with pytest.raises(GanColorError, match="No space left"):
+        checkpoint.write_atomically(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def state(step: int) -> dict:
+    return {"step": step, "stage": {"weight": torch.full((3,), float(step))}, "text": "a", "list": [1, 2.5]}
+
+
+def test_the_newest_state_comes_back(tmp_path):
+    for step in (1, 2, 3):
+        checkpoint.save_state(tmp_path, step, state(step))
+    loaded = checkpoint.load_state(tmp_path)
+    assert loaded["step"] == 3 and torch.equal(loaded["stage"]["weight"], torch.full((3,), 3.0))
+
+
+def test_only_the_newest_states_are_kept(tmp_path):
+    for step in (1, 20, 3, 100):
+        checkpoint.save_state(tmp_path, step, state(step))
+    names = sorted(path.name for path in (tmp_path / "state").glob("*.pt"))
+    assert names == ["step-00000020.pt", "step-00000100.pt"]
+
+
+@pytest.mark.parametrize("harm", ["flip", "cut", "no digest"])
+def test_a_broken_state_gives_way_to_the_one_before(tmp_path, harm):
+    for step in (1, 2):
+        checkpoint.save_state(tmp_path, step, state(step))
+    newest = tmp_path / "state" / "step-00000002.pt"
+    data = bytearray(newest.read_bytes())
+    if harm == "flip":
+        data[len(data) // 2] ^= 1
+        newest.write_bytes(data)
+    elif harm == "cut":
+        newest.write_bytes(data[:-1])
+    else:
+        newest.with_name(newest.name + ".sha256").unlink()
+    assert checkpoint.load_state(tmp_path)["step"] == 1
+
+
+def test_no_whole_state_is_said(tmp_path):
+    with pytest.raises(CheckpointError, match="no state to resume from"):
+        checkpoint.load_state(tmp_path)
+    checkpoint.save_state(tmp_path, 1, state(1))
+    (tmp_path / "state" / "step-00000001.pt").write_bytes(b"")
+    with pytest.raises(CheckpointError, match="none of the 1 states"):
+        checkpoint.load_state(tmp_path)
+
+
+def test_a_state_that_would_run_code_is_not_run(tmp_path):
+    """A payload with a digest that fits it: weights_only must be what stops it."""
+    import hashlib
+    import io
+
+    canary = tmp_path / "ran"
+
+    class Payload:
+        def __reduce__(self):
+            return (open, (str(canary), "w"))
+
+    buffer = io.BytesIO()
+    torch.save({"step": 1, "stage": Payload()}, buffer)
+    path = tmp_path / "state" / "step-00000001.pt"
+    path.parent.mkdir()
+    path.write_bytes(buffer.getvalue())
+    path.with_name(path.name + ".sha256").write_text(hashlib.sha256(buffer.getvalue()).hexdigest())
+    with pytest.raises(CheckpointError):
+        checkpoint.load_state(tmp_path)
+    assert not canary.exists()

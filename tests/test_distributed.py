@@ -1,0 +1,80 @@
+"""Several processes, started by torchrun as a user starts them."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from conftest import PROJECT, TINY
+
+from gan_color import checkpoint, distributed
+
+
+def torchrun(*argv) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *map(str, argv)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=300)
+
+
+def test_two_processes_run_both_stages(photo_folder, tmp_path):
+    pretrain, gan = tmp_path / "pretrain", tmp_path / "gan"
+    options = ["--data", photo_folder, *TINY, "--epochs", "2"]
+    first = torchrun("train_pretrain.py", *options, "--out", pretrain)
+    assert first.returncode == 0, first.stderr
+    assert first.stdout.count("to train on") == 1  # only the first process speaks
+    second = torchrun("train_gan.py", *options, "--generator", pretrain, "--out", gan)
+    assert second.returncode == 0, second.stderr
+    assert checkpoint.load_state(gan)["world"] == 2
+    assert len(list(gan.glob("events.*"))) == 1
+
+
+def test_a_run_of_two_processes_is_not_continued_by_one(photo_folder, tmp_path, train, capsys):
+    out = tmp_path / "run"
+    first = torchrun("train_pretrain.py", "--data", photo_folder, *TINY, "--max-steps", "2", "--out", out)
+    assert first.returncode == 0, first.stderr
+    with pytest.raises(SystemExit) as end:
+        train("pretrain", out, "--resume", "--max-steps", "4")
+    assert end.value.code == 2
+    assert "torchrun --nproc-per-node 2" in capsys.readouterr().err
+
+
+SAME_AS_ONE = """
+import sys, torch
+sys.path.insert(0, "tests")
+from test_gan import stage, batch
+from gan_color import distributed
+distributed.start(torch.device("cpu"))
+ours = stage(norm="instance", discriminator_batch=sys.argv[2], accumulate=int(sys.argv[3]))
+L, ab = batch(8)
+rank = distributed.rank()
+# By slices, as RunOrder shares a batch out.
+part = slice(rank * 4, rank * 4 + 4) if distributed.world() == 2 else slice(0, 8)
+ours.step(L[part], ab[part])
+gradients = [p.grad for network in (ours.generator, ours.discriminator) for p in network.parameters()]
+torch.save(gradients, f"{sys.argv[1]}-{distributed.world()}-{rank}.pt")
+distributed.finish()
+"""
+
+
+@pytest.mark.parametrize(("together", "accumulate"), [("together", 1), ("apart", 1), ("together", 2)])
+def test_the_gradients_of_two_processes_are_those_of_one(tmp_path, together, accumulate):
+    script = tmp_path / "step.py"
+    script.write_text(SAME_AS_ONE)
+    argv = [script, tmp_path / "gradients", together, accumulate]
+    two = torchrun(*argv)
+    assert two.returncode == 0, two.stderr
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    subprocess.run([sys.executable, *map(str, argv)], cwd=PROJECT, env=environment, check=True, timeout=120)
+    one, first, second = (
+        torch.load(tmp_path / f"gradients-{name}.pt", weights_only=True) for name in ("1-0", "2-0", "2-1")
+    )
+    for reference, a, b in zip(one, first, second, strict=True):
+        assert torch.equal(a, b)
+        torch.testing.assert_close(a, reference, rtol=1e-3, atol=1e-6)
+
+
+def test_alone_everything_is_free():
+    assert (distributed.rank(), distributed.world(), distributed.any_process(15)) == (0, 1, 15)
+    values = torch.tensor([1.0, 2.0])
+    assert distributed.sum_over_processes(values) is values

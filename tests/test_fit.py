@@ -1,0 +1,251 @@
+"""The loop, on whole runs: what it writes, how it resumes, how it stops."""
+
+import json
+import math
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from conftest import PROJECT, TINY
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from gan_color import checkpoint, fit
+from gan_color.errors import GanColorError
+
+COMMON = {f"val/{name}" for name in ["l1", "l1_grey", "psnr", "ssim", "delta_e", "colorfulness", "colorfulness_real"]}
+COMMON |= {"loss/G_L1", "loss/G", "lr/G", "perf/images_per_second"}
+OF_GAN = COMMON | {"loss/G_GAN", "loss/D_real", "loss/D_fake", "loss/D", "lr/D", "D/accuracy_real", "D/accuracy_fake"}
+
+
+def events(run) -> EventAccumulator:
+    accumulator = EventAccumulator(str(run), size_guidance={"scalars": 0, "images": 0})
+    return accumulator.Reload()
+
+
+def lines(run) -> list[dict]:
+    """metrics.jsonl without the pace, which no two runs share."""
+    read = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    for line in read:
+        line.pop("perf/images_per_second", None)
+    return read
+
+
+def same(one, other) -> bool:
+    """Equal to the last bit, through dicts and lists of tensors."""
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(same(a, b) for a, b in zip(one, other, strict=True))
+    if isinstance(one, torch.Tensor):
+        return torch.equal(one, other)
+    return one == other
+
+
+@pytest.fixture(scope="module")
+def adversarial(pretrained, photo_folder, tmp_path_factory):
+    from gan_color.__main__ import main
+
+    out = tmp_path_factory.mktemp("runs") / "gan"
+    options = ["--generator", str(pretrained), "--epochs", "2", "--sample-every", "3"]
+    main(["gan", "--data", str(photo_folder), "--out", str(out), *TINY, *options], program="train_gan.py")
+    return out
+
+
+def test_stage_one_writes_its_tags(pretrained):
+    read = events(pretrained)
+    assert set(read.Tags()["scalars"]) == COMMON
+    assert set(read.Tags()["images"]) == {"samples/val", "samples/train"}
+    assert "config/text_summary" in read.Tags()["tensors"]
+
+
+def test_stage_two_writes_its_tags(adversarial):
+    assert set(events(adversarial).Tags()["scalars"]) == OF_GAN
+
+
+def test_the_axis_is_the_optimizer_step(adversarial):
+    read = events(adversarial)
+    last = checkpoint.load_state(adversarial)["step"]
+    assert [event.step for event in read.Scalars("loss/D")] == list(range(1, last + 1))
+    assert [event.step for event in read.Scalars("val/l1")] == [0, last // 2, last]
+    assert [event.step for event in read.Images("samples/val")] == sorted({0, 3, last})
+
+
+def test_grids_are_rows_of_grey_fake_and_real(adversarial):
+    image = events(adversarial).Images("samples/train")[0]
+    assert (image.height, image.width) == (3 * 34 + 2, 2 * 34 + 2)
+    grid = Image.open(adversarial / "samples" / "train-00000000.png")
+    assert grid.size == (image.width, image.height)
+    grey = np.asarray(grid.crop((2, 2, 34, 34)))
+    assert np.ptp(grey, axis=-1).max() <= 1
+    real = np.asarray(grid.crop((2, 70, 34, 102)))
+    assert np.ptp(real, axis=-1).max() > 30
+
+
+def test_losses_are_raw_and_their_sum_is_weighted(adversarial):
+    read = events(adversarial)
+    for gan, l1, total in zip(*(read.Scalars(f"loss/{tag}") for tag in ("G_GAN", "G_L1", "G")), strict=True):
+        assert total.value == pytest.approx(gan.value + 100 * l1.value, rel=1e-4)
+
+
+def test_json_lines_hold_what_tensorboard_shows(adversarial):
+    read = events(adversarial)
+    for tag in ("loss/D_real", "val/psnr", "lr/D"):
+        from_lines = [line[tag] for line in lines(adversarial) if tag in line]
+        assert from_lines == pytest.approx([event.value for event in read.Scalars(tag)], rel=1e-5)
+
+
+def test_config_yaml_says_what_was_taken(pretrained):
+    config = yaml.safe_load((pretrained / "config.yaml").read_text())
+    assert config["weights"] == "none" and config["backbone"] == "test_resnet" and config["epochs"] == 2
+
+
+def test_stage_two_begins_where_stage_one_ended(pretrained, adversarial):
+    first = next(line for line in lines(adversarial) if line["step"] == 0)
+    last = [line for line in lines(pretrained) if "val/l1" in line][-1]
+    assert {tag: first[tag] for tag in COMMON if tag in first} == {tag: last[tag] for tag in COMMON if tag in last}
+
+
+def test_the_learning_rate_rises_then_falls():
+    scales = [fit.lr_scale(step / 100, 0.1, 0.5) for step in range(100)]
+    assert 0 < scales[0] < 0.05
+    assert scales[:10] == sorted(scales[:10])
+    assert set(scales[10:51]) == {1.0}
+    assert scales[75] == pytest.approx(0.5)
+    assert scales[50:] == sorted(scales[50:], reverse=True) and scales[-1] == pytest.approx(0.02)
+    assert fit.lr_scale(0.0, 0.0, 0.0) == 1.0
+
+
+@pytest.mark.parametrize("stage", ["pretrain", "gan"])
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_a_resumed_run_equals_an_uninterrupted_one(train, pretrained, tmp_path, stage, workers):
+    options = ["--epochs", "3", "--save-every", "1", "--precision", "bf16"]
+    if stage == "gan":
+        options += ["--generator", str(pretrained)]
+    whole = train(stage, tmp_path / "whole", *options)
+    cut = tmp_path / "cut"
+    # As a kill leaves it: the states up to the second but last step, later lines and events still there.
+    shutil.copytree(whole, cut)
+    newest = sorted((cut / "state").glob("*.pt"))[-1]
+    newest.unlink()
+    resumed_at = checkpoint.load_state(cut)["step"]
+    train(stage, cut, "--epochs", "3", "--resume", "--workers", workers, "--precision", "bf16")
+    assert resumed_at == checkpoint.load_state(whole)["step"] - 1
+    one, other = checkpoint.load_state(whole), checkpoint.load_state(cut)
+    assert same(one["stage"], other["stage"]) and one["step"] == other["step"]
+    assert lines(whole) == lines(cut)
+    weights = [(run / "generator" / "model.safetensors").read_bytes() for run in (whole, cut)]
+    assert weights[0] == weights[1]
+    steps = [event.step for event in events(cut).Scalars("loss/G_L1")]
+    assert steps == list(range(1, one["step"] + 1))
+
+
+def test_resuming_a_finished_run_changes_nothing(train, pretrained, tmp_path, capsys):
+    run = tmp_path / "run"
+    shutil.copytree(pretrained, run)
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    train("pretrain", run, "--epochs", "2", "--resume")
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+    assert "nothing to do" in capsys.readouterr().out
+
+
+def test_more_epochs_on_resuming_are_said(train, pretrained, tmp_path, capsys):
+    run = tmp_path / "run"
+    shutil.copytree(pretrained, run)
+    train("pretrain", run, "--epochs", "3", "--resume")
+    assert "changed on resuming: epochs 2 -> 3" in capsys.readouterr().out
+    assert checkpoint.load_state(run)["step"] == 3 * checkpoint.load_state(pretrained)["step"] // 2
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--size", "64"], "--size 32, not 64"),
+        (["--batch-size", "2"], "--batch-size 4, not 2"),
+        (["--backbone", "resnet10t"], "--backbone test_resnet, not resnet10t"),
+        (["--seed", "1"], "--seed 0, not 1"),
+    ],
+)
+def test_what_may_not_change_on_resuming_is_refused(train, pretrained, capsys, options, says):
+    with pytest.raises(SystemExit) as end:
+        train("pretrain", pretrained, "--epochs", "2", "--resume", *options)
+    assert end.value.code == 2
+    assert says in capsys.readouterr().err
+
+
+def test_other_photographs_on_resuming_are_refused(train, pretrained, photo_folder, tmp_path, capsys):
+    run, photos = tmp_path / "run", tmp_path / "photos"
+    shutil.copytree(pretrained, run)
+    shutil.copytree(photo_folder, photos)
+    (photos / "photo00.png").unlink()
+    config = yaml.safe_load((run / "config.yaml").read_text()) | {"data": str(photos)}
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    with pytest.raises(SystemExit) as end:
+        train("pretrain", run, "--data", str(photos), "--epochs", "3", "--resume")
+    assert end.value.code == 1
+    assert "are not those the run began with" in capsys.readouterr().err
+
+
+def test_steps_can_be_limited(train, tmp_path):
+    run = train("pretrain", tmp_path / "run", "--max-steps", "3")
+    assert checkpoint.load_state(run)["step"] == 3
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_is_not_saved(train, tmp_path, monkeypatch, capsys):
+    from gan_color import losses
+
+    calls = iter(range(100))
+    monkeypatch.setattr(
+        losses,
+        "reconstruction",
+        lambda fake, real, kind="l1": (fake - real).abs().mean() * (math.nan if next(calls) > 7 else 1),
+    )
+    with pytest.raises(SystemExit) as end:
+        train("pretrain", tmp_path / "run", "--save-every", "1", "--epochs", "20")
+    assert end.value.code == 1
+    error = capsys.readouterr().err
+    assert "is nan at step" in error and "--resume" in error
+    state = checkpoint.load_state(tmp_path / "run")
+    assert all(torch.isfinite(w).all() for w in state["stage"]["generator"].values() if w.is_floating_point())
+
+
+def test_meter_means_are_over_the_steps_since_the_last_reading():
+    meter = fit._Meter()
+    for value in (1.0, 2.0, 6.0):
+        meter.add({"loss/G": torch.tensor(value)}, 4)
+    assert meter.read()["loss/G"] == pytest.approx(3.0)
+    meter.add({"loss/G": torch.tensor(5.0)}, 4)
+    assert meter.read()["loss/G"] == 5.0
+    meter.add({"loss/G": torch.tensor(float("inf"))}, 4)
+    with pytest.raises(GanColorError, match="loss/G is inf at step 9"):
+        meter.require_finite(9)
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_to_the_whole_group_saves_and_resumes(photo_folder, tmp_path, signum, code):
+    out = tmp_path / "run"
+    command = [sys.executable, "train_pretrain.py", "--data", str(photo_folder), "--out", str(out), *TINY]
+    command += ["--epochs", "100000", "--workers", "2", "--val-every", "100000"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        command, cwd=PROJECT, env=environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    metrics = out / "metrics.jsonl"
+    deadline = time.monotonic() + 120
+    while not (metrics.exists() and metrics.read_text().count("loss/G") > 3):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.1)
+    os.killpg(process.pid, signum)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == code, error
+    assert error.count("\n") == 1 and "continue with --resume" in error
+    step = checkpoint.load_state(out)["step"]
+    assert step == lines(out)[-1]["step"] >= 3

@@ -1,0 +1,83 @@
+"""Stage one: what a step does."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from gan_color import generators
+from gan_color.pretrain import Pretrain
+
+CPU = torch.device("cpu")
+
+
+def small_generator() -> nn.Module:
+    """Without batch norm, so that a batch in parts is the same mathematics."""
+    torch.manual_seed(1)
+    return nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.Tanh(), nn.Conv2d(8, 2, 3, padding=1), nn.Tanh())
+
+
+def batch(count: int = 4, size: int = 32) -> tuple[torch.Tensor, torch.Tensor]:
+    torch.manual_seed(2)
+    return torch.rand(count, 1, size, size) * 2 - 1, torch.rand(count, 2, size, size) - 0.5
+
+
+@pytest.mark.parametrize(
+    ("loss", "reference"),
+    [("l1", nn.L1Loss()), ("l2", nn.MSELoss()), ("smooth_l1", nn.SmoothL1Loss(beta=0.1))],
+)
+def test_a_step_follows_the_gradient_of_the_loss(loss, reference):
+    generator = small_generator()
+    expected = copy.deepcopy(generator)
+    L, ab = batch()
+    optimizer = torch.optim.Adam(expected.parameters(), lr=1e-3)
+    expected_loss = reference(expected(L), ab)
+    expected_loss.backward()
+    optimizer.step()
+    values = Pretrain(generator, CPU, torch.float32, loss, lr=1e-3).step(L, ab)
+    assert values["loss/G"].item() == pytest.approx(expected_loss.item(), rel=1e-5)
+    for ours, theirs in zip(generator.parameters(), expected.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_l1_is_logged_whatever_the_loss():
+    generator = small_generator()
+    L, ab = batch()
+    l1 = (generator(L) - ab).abs().mean().item()
+    assert Pretrain(generator, CPU, torch.float32, "l2").step(L, ab)["loss/G_L1"].item() == pytest.approx(l1, rel=1e-5)
+
+
+def test_a_batch_in_parts_is_the_same_step():
+    whole, parts = small_generator(), small_generator()
+    L, ab = batch(8)
+    values = [
+        Pretrain(generator, CPU, torch.float32, accumulate=accumulate).step(L, ab)
+        for generator, accumulate in ((whole, 1), (parts, 4))
+    ]
+    assert values[0]["loss/G"].item() == pytest.approx(values[1]["loss/G"].item(), rel=1e-5)
+    for one, other in zip(whole.parameters(), parts.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, other.grad, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_a_handful_of_steps_overfits_two_photographs(precision, photo_folder):
+    from gan_color.data import LabDataset
+
+    dataset = LabDataset(sorted(photo_folder.iterdir())[:2], size=32)
+    L, ab = (torch.stack(part) for part in zip(*dataset, strict=True))
+    torch.manual_seed(0)
+    stage = Pretrain(generators.build("resnet_unet", backbone="test_resnet"), CPU, precision, lr=3e-3)
+    losses = [stage.step(L, ab)["loss/G_L1"].item() for _ in range(60)]
+    assert losses[-1] < 0.25 * ab.abs().mean().item()
+
+
+def test_state_goes_out_and_back():
+    L, ab = batch()
+    one, other = (Pretrain(small_generator(), CPU, torch.float32) for _ in range(2))
+    one.step(L, ab)
+    other.load_state_dict(copy.deepcopy(one.state_dict()))
+    one.step(L, ab)
+    other.step(L, ab)
+    for ours, theirs in zip(one.generator.parameters(), other.generator.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
