@@ -44,8 +44,9 @@ def _matrix(name: str, device: torch.device) -> Tensor:
 
 
 def _mix(matrix: Tensor, channels: Tensor) -> Tensor:
-    """Apply a 3x3 matrix to the channels of (N, 3, H, W)."""
-    return torch.matmul(matrix, channels.flatten(2)).view_as(channels)
+    """Apply a 3x3 matrix to the channels of (N, 3, H, W): the one step that autocast would lower to bfloat16."""
+    with torch.autocast(channels.device.type, enabled=False):
+        return torch.matmul(matrix, channels.flatten(2)).view_as(channels)
 
 
 def rgb_to_lab(rgb: Tensor) -> tuple[Tensor, Tensor]:
@@ -68,18 +69,17 @@ def rgb_to_lab(rgb: Tensor) -> tuple[Tensor, Tensor]:
         raise TypeError(f"rgb must be uint8, got {rgb.dtype}")
     if rgb.ndim != 4 or rgb.shape[1] != 3:
         raise ValueError(f"rgb must be (N, 3, H, W), got {tuple(rgb.shape)}")
-    with torch.autocast(rgb.device.type, enabled=False):
-        table = _linear_from_srgb8(rgb.device)
-        linear = table.index_select(0, rgb.flatten().int()).view(rgb.shape)
-        xyz = _mix(_matrix("to_xyz", rgb.device), linear)
-        f = torch.where(
-            xyz > _LAB_FROM_XYZ_LINEAR_BELOW,
-            xyz.clamp_min(1e-6).pow(1 / 3),  # the floor keeps the unused branch finite
-            _LINEAR_SLOPE * xyz + _LINEAR_OFFSET,
-        )
-        fx, fy, fz = f.unbind(1)
-        L = (116 * fy - 16) / 50 - 1
-        ab = torch.stack((500 * (fx - fy), 200 * (fy - fz)), dim=1) / 110
+    table = _linear_from_srgb8(rgb.device)
+    linear = table.index_select(0, rgb.flatten().int()).view(rgb.shape)
+    xyz = _mix(_matrix("to_xyz", rgb.device), linear)
+    f = torch.where(
+        xyz > _LAB_FROM_XYZ_LINEAR_BELOW,
+        xyz.clamp_min(1e-6).pow(1 / 3),  # the floor keeps the unused branch finite
+        _LINEAR_SLOPE * xyz + _LINEAR_OFFSET,
+    )
+    fx, fy, fz = f.unbind(1)
+    L = (116 * fy - 16) / 50 - 1
+    ab = torch.stack((500 * (fx - fy), 200 * (fy - fz)), dim=1) / 110
     return L.unsqueeze(1), ab
 
 
@@ -102,14 +102,13 @@ def lab_to_rgb(L: Tensor, ab: Tensor, gamut: str = "chroma") -> Tensor:
     """
     if gamut not in ("chroma", "clip"):
         raise ValueError(f'gamut must be "chroma" or "clip", got "{gamut}"')
-    with torch.autocast(L.device.type, enabled=False):
-        L = L.float().clamp(-1, 1)
-        ab = ab.float()
-        if gamut == "chroma":
-            ab = fit_to_gamut(L, ab)
-        linear = _linear_rgb(L, ab).clamp(0, 1)
-        srgb = torch.where(linear > 0.0031308, 1.055 * linear.pow(1 / 2.4) - 0.055, 12.92 * linear)
-        return (srgb * 255).round().to(torch.uint8)
+    L = L.float().clamp(-1, 1)
+    ab = ab.float()
+    if gamut == "chroma":
+        ab = fit_to_gamut(L, ab)
+    linear = _linear_rgb(L, ab).clamp(0, 1)
+    srgb = torch.where(linear > 0.0031308, 1.055 * linear.pow(1 / 2.4) - 0.055, 12.92 * linear)
+    return (srgb * 255).round().to(torch.uint8)
 
 
 def fit_to_gamut(L: Tensor, ab: Tensor) -> Tensor:

@@ -35,7 +35,7 @@ class TrainConfig:
     min_chroma: float = 4.0
     # Largest share of unreadable files that is skipped before the run refuses (10 files are always allowed).
     max_unreadable: float = 0.01
-    # Random crops of each photograph in one epoch; None = 1, for the few embedded samples 32.
+    # Random crops of each photograph in one epoch; None = 1, for the few embedded samples 24.
     crops: int | None = None
     # Smallest random crop, as a share of the photograph's short side.
     min_crop: float = 0.6

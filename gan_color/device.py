@@ -1,5 +1,7 @@
 """What the networks run on and in which arithmetic, chosen from the options."""
 
+import re
+
 import torch
 
 from gan_color.errors import UsageError
@@ -20,20 +22,17 @@ def choose_device(name: str, local_rank: int = 0) -> torch.device:
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise UsageError(f"--device {name}: take auto, cpu, cuda, cuda:N or mps") from error
-    if device.type == "cuda":
-        index = local_rank if device.index is None else device.index
+    asked = re.fullmatch(r"(cpu|mps|cuda(?::(\d+))?)", name)
+    if not asked:
+        raise UsageError(f"--device {name}: take auto, cpu, cuda, cuda:N or mps")
+    if name.startswith("cuda"):
+        index = local_rank if asked[2] is None else int(asked[2])
         if index >= torch.cuda.device_count():
             raise UsageError(f"--device {name}: torch sees {torch.cuda.device_count()} CUDA GPUs; take --device cpu")
         return torch.device("cuda", index)
-    if device.type == "mps" and not torch.backends.mps.is_available():
+    if name == "mps" and not torch.backends.mps.is_available():
         raise UsageError("--device mps: there is none here; take --device cpu")
-    if device.type not in ("cpu", "mps"):
-        raise UsageError(f"--device {name}: take auto, cpu, cuda, cuda:N or mps")
-    return device
+    return torch.device(name)
 
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype:

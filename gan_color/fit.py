@@ -144,17 +144,20 @@ def fit(stage: Stage, config: TrainConfig, prepared: Prepared, generator_config:
             meter.add(stage.step(L, ab), config.batch_size)
             bar.update()
 
-            # Read the losses: the one place that waits for the device.
+            # Read the losses: the one place that waits for the device. A saved step is always read, so that the
+            # means after it are the same whether the run is cut off there or not.
             stop = distributed.any_process(caught[0] if caught else 0)
-            at_end = step == last_step or stop
-            if step % config.log_every == 0 or at_end or device.type == "cpu":
+            saving = step % config.save_every == 0 or step == last_step or stop
+            reading = step % config.log_every == 0 or saving
+            if reading or device.type == "cpu":
                 meter.require_finite(step)
-            if step % config.log_every == 0 or at_end:
+            if reading:
                 values = meter.read() | {f"lr/{name}": base_lr[name] * scale for name in base_lr}
                 if board:
                     board.scalars(values, step)
                 losses = {tag.removeprefix("loss/"): v for tag, v in values.items() if tag.startswith("loss/")}
-                bar.set_postfix({name: f"{v:.3f}" for name, v in losses.items()}, refresh=False)
+                pace = {"images/s": f"{values['perf/images_per_second']:.1f}"}
+                bar.set_postfix({name: f"{v:.3f}" for name, v in losses.items()} | pace, refresh=False)
 
             # Look, measure, save; the clock of images per second stands still meanwhile.
             paused_at = time.perf_counter()
@@ -163,7 +166,7 @@ def fit(stage: Stage, config: TrainConfig, prepared: Prepared, generator_config:
                 draw(step)
             if (end_of_epoch or step == last_step) and not stop:
                 measure(step)
-            if step % config.save_every == 0 or at_end:
+            if saving:
                 save(step)
             if stop:
                 name = signal.Signals(stop).name

@@ -207,7 +207,7 @@ def run(config: GanConfig) -> None:
             architecture=described["architecture"],
             backbone=described["options"].get("backbone", config.backbone),
         )
-        say(f"the generator starts from {shown(config.generator)}")
+        say(f"the generator ({config.architecture}, {config.backbone}) starts from {shown(config.generator)}")
     discriminator = PatchDiscriminator(config.discriminator_depth, config.discriminator_norm)
     stage = Gan(generator, discriminator, prepared.device, prepared.precision, config)
     fit(stage, config, prepared, described)

@@ -10,6 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+# Hues that are exactly opposite stay on the same side whatever float32 makes of pi.
+_HALF_TURN = math.pi + 1e-6
+
 
 def psnr(fake_rgb: Tensor, real_rgb: Tensor) -> Tensor:
     """Peak signal-to-noise ratio over the three channels.
@@ -91,7 +94,7 @@ def delta_e_map(fake_lab: Tensor, real_lab: Tensor) -> Tensor:
     # Differences; the hue difference goes the short way round and is 0 for a grey pixel.
     coloured = (C1 * C2) > 0
     dh = h2 - h1
-    dh = torch.where(dh > math.pi, dh - 2 * math.pi, torch.where(dh < -math.pi, dh + 2 * math.pi, dh))
+    dh = torch.where(dh > _HALF_TURN, dh - 2 * math.pi, torch.where(dh < -_HALF_TURN, dh + 2 * math.pi, dh))
     dh = torch.where(coloured, dh, 0.0)
     dL, dC = L2 - L1, C2 - C1
     dH = 2 * (C1 * C2).sqrt() * torch.sin(dh / 2)
@@ -99,9 +102,8 @@ def delta_e_map(fake_lab: Tensor, real_lab: Tensor) -> Tensor:
     # Means; the mean hue too lies on the short way.
     L, C = (L1 + L2) / 2, (C1 + C2) / 2
     total = h1 + h2
-    wraps = (h1 - h2).abs() > math.pi
+    wraps = (h1 - h2).abs() > _HALF_TURN
     h = torch.where(wraps, torch.where(total < 2 * math.pi, total + 2 * math.pi, total - 2 * math.pi), total) / 2
-    h = torch.where(coloured, h, total)
 
     # Weights of lightness, chroma, hue, and the rotation of blue.
     t = (

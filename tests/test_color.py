@@ -123,6 +123,10 @@ def test_lightness_is_held_to_its_range():
     black, also_black, white, also_white = color.lab_to_rgb(L, torch.zeros(1, 2, 1, 4))[0].unbind(2)
     assert (black == 0).all() and (also_black == 0).all()
     assert (white == 255).all() and (also_white == 255).all()
+    # Before anything else: with colour, lightness out of range would show through the clipping.
+    ab = torch.tensor([0.5, 0.2]).view(1, 2, 1, 1).expand(1, 2, 1, 4)
+    for gamut in ("chroma", "clip"):
+        assert torch.equal(color.lab_to_rgb(L, ab, gamut), color.lab_to_rgb(L.clamp(-1, 1), ab, gamut))
 
 
 @pytest.mark.filterwarnings("ignore:Conversion from CIE-LAB")

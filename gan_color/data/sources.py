@@ -22,7 +22,7 @@ _SAMPLES_TRAIN = [
 ]
 _SAMPLES_VAL = [("skimage", "data/motorcycle_left.png"), ("skimage", "data/rocket.jpg")]
 # So few photographs: many crops of each make an epoch.
-_SAMPLES_CROPS = 32
+_SAMPLES_CROPS = 24
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """Generators: networks that map L (N, 1, H, W) to ab (N, 2, H, W), one architecture a file."""
 
+import inspect
+
 from torch import nn
 
 from gan_color.errors import UsageError
@@ -25,4 +27,9 @@ def build(architecture: str, **options) -> nn.Module:
     """
     if architecture not in ARCHITECTURES:
         raise UsageError(f"--architecture {architecture}: there are {', '.join(ARCHITECTURES)}")
-    return ARCHITECTURES[architecture](**options)
+    generator_class = ARCHITECTURES[architecture]
+    try:
+        inspect.signature(generator_class).bind(**options)
+    except TypeError as error:
+        raise UsageError(f"--architecture {architecture}: {error}") from error
+    return generator_class(**options)

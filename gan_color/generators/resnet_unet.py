@@ -6,14 +6,13 @@ References:
     Odena et al., "Deconvolution and checkerboard artifacts", 2016: up-sample, then convolve.
 """
 
-from pathlib import Path
-
 import timm
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gan_color.errors import UsageError
+from gan_color.generators.pretrained import choose_weights
 
 # ImageNet's mean and standard deviation, averaged over RGB: what pretrained encoders expect of grey in 0..1.
 _GREY_MEAN, _GREY_STD = 0.449, 0.226
@@ -24,12 +23,12 @@ class ResNetUNet(nn.Module):
 
     Args:
         backbone: a timm model that offers five feature maps, such as resnet18, resnet34, resnet50, resnext50.
-        weights: what the encoder starts from: "none", "imagenet" (timm's, downloaded or cached), or the path
-            of a state dict for that timm model (RGB first layers are summed to grey).
+        weights: what the encoder starts from: "none", "imagenet" (timm's, downloaded or cached), the path of a
+            state dict for that timm model (RGB first layers are summed to grey), or "auto" (`choose_weights`).
         widths: channels of the five decoder blocks, deepest first.
 
     Raises:
-        UsageError: timm has no such backbone, or it offers no five feature maps.
+        UsageError: timm has no such backbone, it offers no five feature maps, or the weights cannot be had.
 
     Example:
         >>> ResNetUNet("resnet18")(torch.zeros(1, 1, 250, 333)).shape
@@ -91,23 +90,12 @@ class _DecoderBlock(nn.Module):
 
 def _encoder(backbone: str, weights: str) -> nn.Module:
     """A timm encoder for one grey channel."""
-    if not timm.is_model(backbone):
-        near = timm.list_models(f"*{backbone.split('.')[0]}*")[:3]
-        hint = f"; did you mean {', '.join(near)}?" if near else "; `timm.list_models()` lists them"
-        raise UsageError(f"--backbone {backbone} is no timm model{hint}")
-    options = {"features_only": True, "in_chans": 1, "pretrained": weights != "none"}
-    if weights not in ("none", "imagenet"):
-        if not Path(weights).is_file():
-            raise UsageError(f"--weights {weights}: no such file; take auto, imagenet, none, or a state dict's file")
-        options["pretrained_cfg_overlay"] = {"file": weights}
-    try:
-        encoder = timm.create_model(backbone, **options)
-    except Exception as error:  # no connection, no such weights, a broken or ill-fitting file
-        if weights == "none":
-            raise
-        reason = (str(error).strip() or repr(error)).splitlines()[0]
-        cure = "connect to the internet once, or take --weights none" if weights == "imagenet" else "take another file"
-        raise UsageError(f"--weights {weights} cannot be had for {backbone} ({reason}): {cure}") from error
+    if choose_weights(backbone, weights) == "none":
+        options = {"pretrained": False}
+    else:
+        overlay = None if weights == "imagenet" else {"file": weights}
+        options = {"pretrained": True, "pretrained_cfg_overlay": overlay}
+    encoder = timm.create_model(backbone, features_only=True, in_chans=1, **options)
     if len(encoder.feature_info.channels()) != 5:
         raise UsageError(f"--backbone {backbone} does not offer five feature maps: take a ResNet-family one")
     return encoder

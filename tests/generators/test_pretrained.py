@@ -4,6 +4,8 @@ import socket
 import time
 
 import pytest
+import timm
+import torch
 
 from gan_color.errors import UsageError
 from gan_color.generators import pretrained
@@ -26,9 +28,16 @@ def hub_at(monkeypatch, no_cache):
     return redirect
 
 
-@pytest.mark.parametrize("weights", ["none", "imagenet", "weights/resnet18.pth"])
-def test_anything_but_auto_is_passed_through(weights):
-    assert pretrained.choose_weights("resnet18", weights) == weights
+def test_none_and_a_file_that_fits_are_passed_through(tmp_path):
+    path = tmp_path / "test_resnet.pth"
+    torch.save(timm.create_model("test_resnet").state_dict(), path)
+    for weights in ("none", str(path)):
+        assert pretrained.choose_weights("test_resnet", weights) == weights
+
+
+def test_imagenet_offline_is_refused_with_the_cure(no_cache):
+    with pytest.raises(UsageError, match=r"--weights imagenet cannot be had for resnet18 .*--weights none"):
+        pretrained.choose_weights("resnet18", "imagenet")
 
 
 def test_auto_offline_is_none_at_once(no_cache):
@@ -71,9 +80,14 @@ def test_auto_waits_no_longer_than_its_patience_for_a_silent_hub(hub_at, monkeyp
         assert 0.25 < time.monotonic() - started < 2
 
 
-@pytest.mark.parametrize("backbone", ["no_such_model", "test_convnext3"])
-def test_auto_is_none_for_an_unknown_backbone(backbone, no_cache):
-    assert pretrained.choose_weights(backbone, "auto") == "none"
+def test_auto_is_none_where_timm_has_no_weights():
+    assert pretrained.choose_weights("test_convnext3", "auto") == "none"
+
+
+def test_a_backbone_almost_right_is_refused_with_the_nearest(no_cache):
+    for weights in ("auto", "none", "imagenet"):
+        with pytest.raises(UsageError, match="did you mean resnet18"):
+            pretrained.choose_weights("ResNett18", weights)
 
 
 def test_auto_refuses_an_unknown_pretrained_tag(no_cache):

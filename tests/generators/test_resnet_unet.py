@@ -161,7 +161,7 @@ def test_an_unknown_backbone_is_refused_with_near_ones():
     with pytest.raises(UsageError) as error:
         ResNetUNet("resnet1")
     near = re.fullmatch(r"--backbone resnet1 is no timm model; did you mean (.+)\?", one_line(error))[1].split(", ")
-    assert near and all(timm.is_model(name) and "resnet1" in name for name in near)
+    assert near and all(timm.is_model(name) for name in near)
 
 
 def test_a_backbone_like_no_other_is_refused_with_where_to_look():
