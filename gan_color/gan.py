@@ -96,9 +96,7 @@ class Gan:
                 with distributed.local_gradients(self.parallel_generator, number < len(parts)):
                     if not one_pass:
                         fake_ab = self._generate(L_part)
-                    with autocast(self.device, self.precision):
-                        # Not through DistributedDataParallel: the discriminator gets no gradient here.
-                        patch_logits = self.discriminator(L_part, fake_ab)
+                    patch_logits = self._judge(L_part, ab_part, fake_ab)
                     gan = losses.generator_loss(patch_logits, self.objective)
                     l1 = losses.reconstruction(fake_ab, ab_part)
                     loss = (gan + self.lambda_l1 * l1) / len(parts)
@@ -116,6 +114,17 @@ class Gan:
         with autocast(self.device, self.precision):
             fake_ab = self.parallel_generator(L)
         return fake_ab.float()
+
+    def _judge(self, L: Tensor, ab: Tensor, fake_ab: Tensor) -> Tensor:
+        """Patch logits of generated photographs for the generator's step.
+
+        They pass the discriminator in the same company as in its own step: batch norm would otherwise judge them
+        by other statistics than it learnt with. Not through DistributedDataParallel: no gradient is kept here.
+        """
+        with autocast(self.device, self.precision):
+            if self.together:
+                return self.discriminator(torch.cat((L, L)), torch.cat((ab, fake_ab))).chunk(2)[1]
+            return self.discriminator(L, fake_ab)
 
     def _discriminate(self, L, ab, fake_ab, local, num_parts, measured) -> None:
         """Add one part's gradients to the discriminator's."""

@@ -103,7 +103,9 @@ def _check_folder(config: TrainConfig) -> None:
         config.out.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=config.out).close()
     except OSError as error:
-        raise GanColorError(f"--out {shown(config.out)} cannot be written: {error.strerror}") from error
+        raise GanColorError(
+            f"--out {shown(config.out)} cannot be written ({error.strerror}): give another folder"
+        ) from error
 
 
 def spread(items: list, count: int | None) -> list:

@@ -178,3 +178,15 @@ def test_options_reach_the_optimizers():
     ours = stage(**{"lr_g": 1e-5, "lr_d": 2e-5, "beta1": 0.1, "beta2": 0.9})
     assert ours.optimizer_g.defaults["lr"] == 1e-5 and ours.optimizer_d.defaults["lr"] == 2e-5
     assert ours.optimizer_g.defaults["betas"] == ours.optimizer_d.defaults["betas"] == (0.1, 0.9)
+
+
+@pytest.mark.parametrize("together", ["together", "apart"])
+def test_the_discriminator_judges_by_the_same_statistics_in_both_steps(together):
+    """With its learning rate at zero the generator's GAN loss must follow from the very logits of its own step."""
+    ours = stage(norm="batch", discriminator_batch=together, lr_d=1e-30)
+    judged = []
+    ours.discriminator.register_forward_hook(lambda module, inputs, logits: judged.append(logits.detach()))
+    L, ab = batch()
+    ours.step(L, ab)
+    own, for_generator = judged[-2], judged[-1]
+    torch.testing.assert_close(own, for_generator, rtol=1e-4, atol=1e-5)
