@@ -4,7 +4,7 @@ Nothing here keeps state. Which photograph comes at a step is a function of (see
 and flipped one of (seed, epoch, index): the same with any number of workers, and after any interruption.
 """
 
-import signal
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -171,15 +171,19 @@ def loader(dataset: LabDataset, batches: Sampler | Sequence, workers: int, pin_m
         batch_sampler=batches,
         num_workers=workers,
         pin_memory=pin_memory,
-        worker_init_fn=_leave_signals_to_the_main_process,
+        worker_init_fn=_leave_the_terminal,
         prefetch_factor=4 if workers else None,
+        # Its own, so that beginning to load draws nothing from the random numbers of training.
+        generator=torch.Generator(),
     )
 
 
-def _leave_signals_to_the_main_process(_: int) -> None:
-    """A Ctrl-C or SIGTERM to the whole group must not take the workers from under the last step."""
-    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(signum, signal.SIG_IGN)
+def _leave_the_terminal(_: int) -> None:
+    """A Ctrl-C or SIGTERM to the whole group must not take the workers from under the last step.
+
+    Not by ignoring it: the interpreter ends its workers with SIGTERM when it ends, and would wait for ever.
+    """
+    os.setsid()
 
 
 def read_batches(batches: DataLoader) -> Iterator[tuple[Tensor, Tensor]]:

@@ -353,7 +353,7 @@ def test_a_home_folder_may_be_written_short(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("data", ["samples", "flowers102", "some/folder"])
 def test_a_breed_goes_with_the_pets_only(data):
-    with pytest.raises(GanColorError, match="^--breed Bengal goes with --data oxford_pets"):
+    with pytest.raises(GanColorError, match=r"^--breed Bengal goes with --data oxford_pets"):
         find(data, breed="Bengal")
 
 
