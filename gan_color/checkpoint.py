@@ -10,6 +10,7 @@ import io
 import json
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import safetensors.torch
@@ -189,9 +190,9 @@ def save_state(run: Path, step: int, state: dict, keep: int = 2) -> None:
     path = run / "state" / f"step-{step:08d}.pt"
     write_atomically(path, data)
     # Written last: a state counts only beside a digest that fits it.
-    write_atomically(_digest_path(path), hashlib.sha256(data).hexdigest().encode())
-    for old in sorted((run / "state").glob("step-*.pt"))[:-keep]:
-        _digest_path(old).unlink(missing_ok=True)
+    write_atomically(digest_path(path), hashlib.sha256(data).hexdigest().encode())
+    for old in _states(run)[:-keep]:
+        digest_path(old).unlink(missing_ok=True)
         old.unlink()
 
 
@@ -207,22 +208,41 @@ def load_state(run: Path) -> dict:
     Raises:
         CheckpointError: there is no whole state in the run folder.
     """
-    paths = sorted((run / "state").glob("step-*.pt"), reverse=True)
-    for path in paths:
-        try:
-            data = path.read_bytes()
-            if hashlib.sha256(data).hexdigest() != _digest_path(path).read_text().strip():
-                continue
-        except OSError:
-            continue
+    for path, data in whole_states(run):
         try:
             return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
         except Exception as error:  # the bytes are as they were written, so it was not this code that wrote them
             raise CheckpointError(f"{shown(path)} is no training state of gan_color: do not use it") from error
-    if paths:
-        raise CheckpointError(f"none of the {len(paths)} states in {shown(run / 'state')} is whole: start anew")
+    count = len(_states(run))
+    if count:
+        raise CheckpointError(f"none of the {count} states in {shown(run / 'state')} is whole: start anew")
     raise CheckpointError(f"there is no state to resume from in {shown(run)}: start the run without --resume")
 
 
-def _digest_path(state: Path) -> Path:
+def whole_states(run: Path) -> Iterator[tuple[Path, bytes]]:
+    """Find the training states whose bytes are those that were written.
+
+    Args:
+        run: the run folder.
+
+    Yields:
+        Path and content, newest first.
+    """
+    for path in reversed(_states(run)):
+        try:
+            data = path.read_bytes()
+            whole = hashlib.sha256(data).hexdigest() == digest_path(path).read_text().strip()
+        except (OSError, UnicodeDecodeError):
+            continue
+        if whole:
+            yield path, data
+
+
+def _states(run: Path) -> list[Path]:
+    """Whole or not, oldest first. The name is matched in full: a drive's `step-00000010 (1).pt` is none."""
+    return sorted(path for path in (run / "state").glob("step-*.pt") if path.stem.removeprefix("step-").isdigit())
+
+
+def digest_path(state: Path) -> Path:
+    """Where the SHA-256 of a training state stands."""
     return state.with_name(state.name + ".sha256")

@@ -12,6 +12,10 @@ class GanColorError(Exception):
 
     exit_code = 1
 
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows (a hook of IPython): the one line, too."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 class UsageError(GanColorError):
     """Options that are unknown, out of range or contradict each other (exit code 2)."""
