@@ -21,14 +21,14 @@ from gan_color.errors import GanColorError, shown
 # Whole copies that stay: the newest may not have reached the other side yet.
 _KEEP = 2
 _COPY_NAME = re.compile(r"(\d{4,})-step-(\d{8,})")
-# What a manifest may name: files of the run folder, of `generator` and of `state`, and none outside.
-_FILE_NAME = re.compile(r"((state|generator)/)?[^./][^/]*")
+# What a manifest may name: files of the run folder and of these folders in it, and none outside.
+_FILE_NAME = re.compile(r"((generator|samples|state)/)?[^./][^/]*")
 
 
 def copy_run(run: Path, target: Path) -> Path | None:
     """Copy what a run needs to go on, read the copy back, then drop all but the two newest whole copies.
 
-    The sample grids stay behind as files: the event files hold them too. A run that is training may be copied.
+    Of the sample grids only the newest go along: the event files hold them all. A run may be copied while it trains.
 
     Args:
         run: the run folder.
@@ -52,9 +52,10 @@ def copy_run(run: Path, target: Path) -> Path | None:
         number = int(_COPY_NAME.fullmatch(copies[-1].name)[1]) + 1 if copies else 1
         copy = target / f"{number:04d}-{state.stem}"
         # The state's digest comes last, here and when it is brought back: with it the rest is there.
-        sources = [path for path in (*sorted(run.iterdir()), *sorted((run / "generator").glob("*"))) if path.is_file()]
+        grids = {grid.name.rsplit("-")[0]: grid for grid in sorted((run / "samples").glob("[!.]*.png"))}
+        sources = [*run.glob("[!.]*"), *(run / "generator").glob("[!.]*"), *grids.values()]
         sources += [state, checkpoint.digest_path(state)]
-        names = [path.relative_to(run).as_posix() for path in sources if not path.name.startswith(".")]
+        names = [path.relative_to(run).as_posix() for path in sources if path.is_file()]
         digests = {name: _copy_file(run / name, copy / name) for name in names}
         write_atomically(copy / "manifest.json", (json.dumps({"files": digests}, indent=2)).encode())
         if not _whole_files(copy):
