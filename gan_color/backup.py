@@ -5,11 +5,17 @@ synchronises in the background makes `name (1)` of such), and complete once its 
 every file with a SHA-256 that fits. Everything else in the target is left alone.
 """
 
+import codecs
 import contextlib
 import hashlib
+import io
 import json
+import os
 import re
 import shutil
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -164,6 +170,58 @@ def _one_line_errors(what: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise GanColorError(f"{what}: {error.strerror or error}") from error
+
+
+def train(stage: str, options: list[str], run: Path, target: Path, every: float = 1800) -> None:
+    """Train a stage from a notebook: go on with its run if there is one, show its output, copy it meanwhile.
+
+    The stage is a process with a terminal of its own. An interrupt is handed on to it, and waited for while it saves;
+    when the notebook's kernel dies, the terminal hangs up, which makes it save and end, too.
+
+    Args:
+        stage: `pretrain` or `gan`.
+        options: of the stage, without `--out` and `--resume`.
+        run: the run folder.
+        target: folder of this run's copies.
+        every: seconds between copies.
+
+    Raises:
+        GanColorError: the stage did not finish, or as `continue_run` and `keep_copying`.
+    """
+    import fcntl
+    import pty
+    import termios
+
+    command = [sys.executable, "-m", "gan_color", stage, *options, "--out", str(run), *continue_run(run, target)]
+    with keep_copying(run, target, every):
+        ours, its = pty.openpty()
+        termios.tcsetwinsize(ours, (24, 100))
+        process = subprocess.Popen(
+            command,
+            stdin=its,
+            stdout=its,
+            stderr=its,
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        )
+        os.close(its)
+        with open(ours, "rb", buffering=0) as output:  # noqa: PTH123
+            try:
+                _show(output)
+            except KeyboardInterrupt:
+                process.send_signal(signal.SIGINT)
+                _show(output)
+            code = process.wait()
+    if code:
+        raise GanColorError(f"{stage} has not finished: the lines above say why; run it again to go on")
+
+
+def _show(output: io.RawIOBase) -> None:
+    """Print what a process writes to its terminal until it ends."""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    with contextlib.suppress(OSError):  # Linux's word for a terminal that nobody writes to any more
+        while data := output.read(4096):
+            print(decoder.decode(data).replace("\r\n", "\n"), end="", flush=True)
 
 
 def require_reachable(target: Path) -> None:

@@ -2,10 +2,15 @@
 
 import hashlib
 import json
+import os
+import signal
+import subprocess
+import sys
 import time
 
 import pytest
 import torch
+from conftest import PROJECT, TINY
 
 from gan_color import backup, checkpoint
 from gan_color.errors import GanColorError
@@ -293,3 +298,45 @@ def test_a_full_drive_does_not_stop_the_training(run, target, monkeypatch, capsy
             said += capsys.readouterr().out
         trained = True
     assert trained and "No space left" in said
+
+
+def train_in_a_process(photo_folder, tmp_path) -> subprocess.Popen:
+    """What a notebook's kernel does, until the first step was shown; there are more than anyone waits for."""
+    options = ["--data", str(photo_folder), *TINY, "--epochs", "100000", "--val-every", "100000"]
+    program = f"""
+from pathlib import Path
+from gan_color import backup
+backup.train("pretrain", {options}, Path("run"), Path("copies"))
+"""
+    environment = os.environ | {"PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    said = b""
+    while b"G_L1" not in said:
+        data = process.stdout.read1(4096)
+        assert data, said.decode()
+        said += data
+    return process
+
+
+def test_an_interrupt_saves_and_copies_first(photo_folder, tmp_path):
+    process = train_in_a_process(photo_folder, tmp_path)
+    process.send_signal(signal.SIGINT)
+    said = process.communicate()[0].decode()
+    assert "SIGINT: saved at step" in said and "copied to" in said
+    assert "pretrain has not finished" in said
+    assert len(names(tmp_path / "copies")) == 1
+
+
+def test_a_kernel_that_is_killed_leaves_a_saved_run_and_no_process(photo_folder, tmp_path):
+    process = train_in_a_process(photo_folder, tmp_path)
+    process.kill()
+    process.communicate()
+    run, deadline = tmp_path / "run", time.monotonic() + 60
+    while not list(checkpoint.whole_states(run)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    step = checkpoint.load_state(run)["step"]
+    time.sleep(1)
+    assert checkpoint.load_state(run)["step"] == step
+    assert backup.continue_run(run, tmp_path / "copies") == ["--resume"]

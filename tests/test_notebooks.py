@@ -154,4 +154,4 @@ def test_training_both_stages_and_going_on_on_a_new_machine(execute, tmp_path):
 def test_a_training_that_fails_says_why(execute, tmp_path):
     with pytest.raises(CellExecutionError) as error:
         execute("train.ipynb", "work", BACKUP=str(tmp_path / "drive"), **TRAINING | {"DATA": "nowhere"})
-    assert "stage one has not finished: the lines above say why" in error.value.traceback
+    assert "pretrain has not finished: the lines above say why" in error.value.traceback
