@@ -7,21 +7,27 @@ its place, flushed to the disk, and renamed.
 
 import hashlib
 import io
-import json
 import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import safetensors.torch
 import torch
 from torch import nn
 
-from gan_color import generators
 from gan_color.errors import CheckpointError, GanColorError, shown
+from gan_color.generators.hub import FORMAT, generator_folder, load_generator, read_generator_config, to_files
 
-# Raised when a reader of the old layout could not use the new one.
-FORMAT = 1
+__all__ = [
+    "FORMAT",
+    "generator_folder",
+    "load_generator",
+    "load_state",
+    "read_generator_config",
+    "save_generator",
+    "save_state",
+    "write_atomically",
+]
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -68,108 +74,8 @@ def save_generator(folder: Path, generator: nn.Module, architecture: str, option
     Raises:
         CheckpointError: a weight is not finite; nothing was written.
     """
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in generator.state_dict().items()}
-    _require_finite(weights, folder)
-    config = {"format": FORMAT, "architecture": architecture, "options": options, "training": info}
-    write_atomically(folder / "model.safetensors", safetensors.torch.save(weights))
-    write_atomically(folder / "config.json", (json.dumps(config, indent=2) + "\n").encode())
-
-
-def load_generator(folder: str | Path, device: str | torch.device = "cpu") -> nn.Module:
-    """Load a generator to colour with.
-
-    Args:
-        folder: a run folder, or its `generator` folder.
-        device: where it shall run.
-
-    Returns:
-        The generator in evaluation mode; `generator.trained_size` is the side it was trained at, pixels.
-
-    Raises:
-        CheckpointError: nothing there, or a file is broken or does not fit; says the cure.
-    """
-    folder = generator_folder(folder)
-    config = read_generator_config(folder)
-    path = folder / "model.safetensors"
-    try:
-        generator = generators.build(config["architecture"], **config["options"])
-        weights = safetensors.torch.load(path.read_bytes())
-    except (KeyError, TypeError, GanColorError) as error:
-        raise CheckpointError(f"{shown(folder / 'config.json')} does not describe a generator: {error}") from error
-    except OSError as error:
-        raise CheckpointError(f"{shown(path)} cannot be read: {error.strerror}") from error
-    except safetensors.SafetensorError as error:
-        raise CheckpointError(f"{shown(path)} is broken ({error}): copy it again or save it anew") from error
-    _load_strictly(generator, weights, path)
-    generator.trained_size = int(config["training"].get("size", 256))
-    return generator.to(device).eval()
-
-
-def generator_folder(folder: str | Path) -> Path:
-    """The folder that holds `config.json`: the one given, or `generator` in it.
-
-    Raises:
-        CheckpointError: there is no generator in either.
-    """
-    folder = Path(folder).expanduser()
-    for candidate in (folder, folder / "generator"):
-        if (candidate / "config.json").is_file():
-            return candidate
-    raise CheckpointError(
-        f"there is no generator in {shown(folder)}: give a run folder, such as checkpoints/pretrain, or a folder "
-        "with config.json and model.safetensors"
-    )
-
-
-def read_generator_config(folder: Path) -> dict:
-    """Read a generator's `config.json`.
-
-    Raises:
-        CheckpointError: it is broken, or written by a newer gan_color.
-    """
-    path = folder / "config.json"
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-        format_ = config["format"]
-        config["architecture"], config["options"], config["training"]
-    except OSError as error:
-        raise CheckpointError(f"{shown(path)} cannot be read: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{shown(path)} does not describe a generator: copy it again") from error
-    if format_ != FORMAT:
-        raise CheckpointError(f"{shown(path)} has format {format_}, this gan_color reads {FORMAT}: update gan_color")
-    return config
-
-
-def _load_strictly(module: nn.Module, weights: dict[str, torch.Tensor], path: Path) -> None:
-    """Load weights that must fit by name and shape; half precision is widened."""
-    expected = module.state_dict()
-    differing = [
-        *(f"{name} is missing" for name in expected.keys() - weights.keys()),
-        *(f"{name} is not in the architecture" for name in weights.keys() - expected.keys()),
-        *(
-            f"{name} is {tuple(weights[name].shape)}, not {tuple(expected[name].shape)}"
-            for name in expected.keys() & weights.keys()
-            if weights[name].shape != expected[name].shape
-        ),
-    ]
-    if differing:
-        first = "; ".join(sorted(differing)[:3])
-        raise CheckpointError(
-            f"{shown(path)} does not fit the architecture in config.json ({len(differing)} weights: {first}): keep "
-            "both files of one run together"
-        )
-    _require_finite(weights, path)
-    module.load_state_dict(weights)
-
-
-def _require_finite(weights: dict[str, torch.Tensor], path: Path) -> None:
-    for name, tensor in weights.items():
-        if tensor.is_floating_point() and not tensor.isfinite().all():
-            raise CheckpointError(
-                f"{shown(path)}: {name} is not finite; the training diverged: go back to an earlier checkpoint "
-                "and lower the learning rate"
-            )
+    for name, data in to_files(generator, architecture, options, info).items():
+        write_atomically(folder / name, data)
 
 
 def save_state(run: Path, step: int, state: dict, keep: int = 2) -> None:

@@ -2,17 +2,16 @@
 
 import inspect
 
-from torch import nn
-
 from gan_color.errors import UsageError
+from gan_color.generators.hub import FORMAT, Generator
 from gan_color.generators.resnet_unet import ResNetUNet
 
-ARCHITECTURES: dict[str, type[nn.Module]] = {
+ARCHITECTURES: dict[str, type[Generator]] = {
     "resnet_unet": ResNetUNet,
 }
 
 
-def build(architecture: str, **options) -> nn.Module:
+def build(architecture: str, **options) -> Generator:
     """Build a generator by name.
 
     Args:
@@ -29,7 +28,10 @@ def build(architecture: str, **options) -> nn.Module:
         raise UsageError(f"--architecture {architecture}: there are {', '.join(ARCHITECTURES)}")
     generator_class = ARCHITECTURES[architecture]
     try:
-        inspect.signature(generator_class).bind(**options)
+        inspect.signature(generator_class.__init__).bind(None, **options)
     except TypeError as error:
         raise UsageError(f"--architecture {architecture}: {error}") from error
-    return generator_class(**options)
+    generator = generator_class(**options)
+    kept = {name: value for name, value in options.items() if name != "weights"}
+    generator.description = {"format": FORMAT, "architecture": architecture, "options": kept, "training": {}}
+    return generator

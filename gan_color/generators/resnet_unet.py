@@ -12,13 +12,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gan_color.errors import UsageError
+from gan_color.generators.hub import Generator
 from gan_color.generators.pretrained import choose_weights
 
 # ImageNet's mean and standard deviation, averaged over RGB: what pretrained encoders expect of grey in 0..1.
 _GREY_MEAN, _GREY_STD = 0.449, 0.226
 
 
-class ResNetUNet(nn.Module):
+class ResNetUNet(Generator):
     """U-Net on a timm ResNet-family encoder; 14.3 million parameters with resnet18.
 
     Args:

@@ -1,0 +1,218 @@
+"""A generator as the files that are shared: `config.json`, `model.safetensors`, and the way to and from the Hub."""
+
+import json
+import re
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from huggingface_hub import ModelCard, PyTorchModelHubMixin, snapshot_download
+from torch import Tensor, nn
+
+from gan_color.errors import CheckpointError, GanColorError, shown
+
+# Raised when a reader of the old layout could not use the new one.
+FORMAT = 1
+_CONFIG, _WEIGHTS, _CARD = "config.json", "model.safetensors", "README.md"
+
+
+class Generator(
+    nn.Module, PyTorchModelHubMixin, library_name="gan_color", pipeline_tag="image-to-image", tags=["colorization"]
+):
+    """What every architecture is: `save_pretrained`, `from_pretrained` and `push_to_hub` of huggingface_hub.
+
+    They write and read the very files that a run writes, so that each loads what the other saved.
+    """
+
+    # What config.json says; set by `generators.build` and by loading.
+    description: dict | None = None
+    # The model card that lay beside the weights, to travel on with them.
+    card: str | None = None
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        if self.description is None:
+            raise GanColorError("this generator does not know its options: make it with gan_color.generators.build")
+        described = {name: self.description[name] for name in ("architecture", "options")}
+        for name, data in to_files(self, **described, info=self.description["training"]).items():
+            (save_directory / name).write_bytes(data)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | Path,
+        *,
+        force_download: bool = False,
+        token: str | bool | None = None,
+        cache_dir: str | Path | None = None,
+        local_files_only: bool = False,
+        revision: str | None = None,
+        map_location: str | torch.device = "cpu",
+    ) -> "Generator":
+        """Load a generator as `load_generator` does; huggingface_hub's own would not check what it loads.
+
+        Args:
+            pretrained_model_name_or_path: a folder, or the id of a repository on the Hub.
+            force_download: download again what is here already.
+            token: for a private repository.
+            cache_dir: where downloads lie.
+            local_files_only: take what was downloaded before, without asking the Hub.
+            revision: branch, tag or commit.
+            map_location: device it shall run on.
+
+        Returns:
+            The generator in evaluation mode.
+
+        Raises:
+            CheckpointError: nothing there, broken, or of another architecture than this class.
+        """
+        folder = pretrained_model_name_or_path
+        if not Path(folder).is_dir():
+            options = {"cache_dir": cache_dir, "force_download": force_download, "local_files_only": local_files_only}
+            folder = _download(str(folder), revision=revision, token=token, **options)
+        generator = load_generator(folder, map_location)
+        if not isinstance(generator, cls):
+            raise CheckpointError(f"{shown(folder)} is no {cls.__name__}: load it with gan_color.load_generator")
+        return generator
+
+    def generate_model_card(self, *args, **kwargs) -> ModelCard:
+        """The card the generator came with, or else huggingface_hub's."""
+        return ModelCard(self.card) if self.card else super().generate_model_card(*args, **kwargs)
+
+
+def to_files(generator: nn.Module, architecture: str, options: dict, info: dict) -> dict[str, bytes]:
+    """Turn a generator into the files it is shared as.
+
+    Args:
+        generator: its weights keep their own precision.
+        architecture: name for `generators.build`.
+        options: of that architecture, without what it started from.
+        info: how it was trained, plain values; `size`, the side it was trained at, is what inference reads.
+
+    Returns:
+        Name to content, in the order they are to be written.
+
+    Raises:
+        CheckpointError: a weight is not finite.
+    """
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in generator.state_dict().items()}
+    _require_finite(weights, "the generator")
+    config = {"format": FORMAT, "architecture": architecture, "options": options, "training": info}
+    return {_WEIGHTS: safetensors.torch.save(weights), _CONFIG: (json.dumps(config, indent=2) + "\n").encode()}
+
+
+def load_generator(folder: str | Path, device: str | torch.device = "cpu") -> Generator:
+    """Load a generator to colour with.
+
+    Args:
+        folder: a run folder, its `generator` folder, or the id of a repository on the Hugging Face Hub
+            ("user/name"), which is downloaded once.
+        device: where it shall run.
+
+    Returns:
+        The generator in evaluation mode; `generator.trained_size` is the side it was trained at, pixels.
+
+    Raises:
+        CheckpointError: nothing there, or a file is broken or does not fit; says the cure.
+    """
+    from gan_color import generators  # its architectures import this file
+
+    folder = generator_folder(folder)
+    config = read_generator_config(folder)
+    path = folder / _WEIGHTS
+    try:
+        generator = generators.build(config["architecture"], **config["options"])
+        weights = safetensors.torch.load(path.read_bytes())
+    except (KeyError, TypeError, GanColorError) as error:
+        raise CheckpointError(f"{shown(folder / _CONFIG)} does not describe a generator: {error}") from error
+    except OSError as error:
+        raise CheckpointError(f"{shown(path)} cannot be read: {error.strerror}") from error
+    except safetensors.SafetensorError as error:
+        raise CheckpointError(f"{shown(path)} is broken ({error}): copy it again or save it anew") from error
+    _load_strictly(generator, weights, path)
+    generator.description = config
+    generator.trained_size = int(config["training"].get("size", 256))
+    if (folder / _CARD).is_file():
+        generator.card = (folder / _CARD).read_text(encoding="utf-8", errors="replace")
+    return generator.to(device).eval()
+
+
+def generator_folder(folder: str | Path) -> Path:
+    """The folder that holds `config.json`: the one given, `generator` in it, or the Hub's, downloaded.
+
+    Raises:
+        CheckpointError: there is no generator in any.
+    """
+    path = Path(folder).expanduser()
+    for candidate in (path, path / "generator"):
+        if (candidate / _CONFIG).is_file():
+            return candidate
+    # Beside other local folders a name with a slash is a slip of the pen, and nothing to ask the hub for.
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", str(folder)) and not path.parent.exists():
+        return _download(str(folder))
+    raise CheckpointError(
+        f"there is no generator in {shown(path)}: give a run folder, such as checkpoints/pretrain, or a folder "
+        f"with {_CONFIG} and {_WEIGHTS}"
+    )
+
+
+def read_generator_config(folder: Path) -> dict:
+    """Read a generator's `config.json`.
+
+    Raises:
+        CheckpointError: it is broken, or written by a newer gan_color.
+    """
+    path = folder / _CONFIG
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        format_ = config["format"]
+        config["architecture"], config["options"], config["training"]
+    except OSError as error:
+        raise CheckpointError(f"{shown(path)} cannot be read: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{shown(path)} does not describe a generator: copy it again") from error
+    if format_ != FORMAT:
+        raise CheckpointError(f"{shown(path)} has format {format_}, this gan_color reads {FORMAT}: update gan_color")
+    return config
+
+
+def _download(repo_id: str, **options) -> Path:
+    """The local copy of a repository's files; the hub is asked only for what is not there yet."""
+    try:
+        return Path(snapshot_download(repo_id, allow_patterns=[_CONFIG, _WEIGHTS, _CARD], **options))
+    except Exception as error:  # offline, blocked, no such repository, no such revision
+        reason = (str(error).strip() or repr(error)).splitlines()[0]
+        raise CheckpointError(
+            f"there is no generator in {repo_id}, nor can it be had from the Hugging Face Hub ({reason}): connect to "
+            "the internet once, or give a run folder"
+        ) from error
+
+
+def _load_strictly(module: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
+    """Load weights that must fit by name and shape; half precision is widened."""
+    expected = module.state_dict()
+    differing = [
+        *(f"{name} is missing" for name in expected.keys() - weights.keys()),
+        *(f"{name} is not in the architecture" for name in weights.keys() - expected.keys()),
+        *(
+            f"{name} is {tuple(weights[name].shape)}, not {tuple(expected[name].shape)}"
+            for name in expected.keys() & weights.keys()
+            if weights[name].shape != expected[name].shape
+        ),
+    ]
+    if differing:
+        first = "; ".join(sorted(differing)[:3])
+        raise CheckpointError(
+            f"{shown(path)} does not fit the architecture in {_CONFIG} ({len(differing)} weights: {first}): keep "
+            "both files of one run together"
+        )
+    _require_finite(weights, shown(path))
+    module.load_state_dict(weights)
+
+
+def _require_finite(weights: dict[str, Tensor], where: str) -> None:
+    for name, tensor in weights.items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise CheckpointError(
+                f"{where}: {name} is not finite; the training diverged: go back to an earlier checkpoint and lower "
+                "the learning rate"
+            )
