@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from tqdm import tqdm
 
-from gan_color import checkpoint, distributed
+from gan_color import checkpoint, distributed, model_card
 from gan_color.board import Board
 from gan_color.config import TrainConfig
 from gan_color.data import lab
@@ -114,6 +114,7 @@ def fit(stage: Stage, config: TrainConfig, prepared: Prepared, generator_config:
         info = {"stage": type(stage).__name__.lower(), "step": step, "size": config.size, "data": config.data}
         network = stage.generator_to_use
         checkpoint.save_generator(config.out / "generator", network, **generator_config, info=info)
+        model_card.write(config.out)
         state = {
             "format": checkpoint.FORMAT,
             "step": step,

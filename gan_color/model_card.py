@@ -1,0 +1,131 @@
+"""Writes the model card of a run's generator: what it was made of, what was measured, what to beware of."""
+
+import json
+from pathlib import Path
+
+import yaml
+
+from gan_color.checkpoint import read_generator_config, write_atomically
+
+# Options that say where a run lay, how fast it went or how often it was looked at, and not what came of it.
+_NOT_THE_RECIPE = {
+    *("data_root", "workers", "device", "log_every", "sample_every", "sample_count", "save_every", "val_every"),
+    *("val_count", "generator", "out"),
+}
+# Tag in metrics.jsonl: what it is called, decimals, and the tag it is to be compared with.
+_FIGURES = {
+    "val/l1": ("L1 of ab, which lie in -1..1 (lower is better)", 4, "val/l1_grey", "a grey picture"),
+    "val/psnr": ("PSNR of RGB, dB (higher is better)", 2, None, None),
+    "val/ssim": ("SSIM of RGB (higher is better)", 4, None, None),
+    "val/delta_e": ("CIEDE2000 (lower is better)", 2, None, None),
+    "val/colorfulness": ("colourfulness", 1, "val/colorfulness_real", "the true photographs"),
+}
+
+_CARD = """\
+---
+library_name: gan_color
+pipeline_tag: image-to-image
+tags:
+- colorization
+# license: to be chosen by whoever shares this
+---
+
+# A generator that colours grey photographs
+
+Architecture `{architecture}` ({options}), saved after step {step} of stage `{stage}`.
+
+## Use
+
+```python
+from gan_color import colorize, load_generator
+
+generator = load_generator(".")  # this folder, or user/name once it lies on the Hub
+colorize(generator, "photo.jpg").save("coloured.png")
+```
+
+## Data
+
+`{data}`, crops of {size} x {size} pixels; a part was held out for the figures below.
+
+## Recipe
+
+Every option that bears on the result, as `--config` reads them{start}:
+
+```yaml
+{recipe}```
+
+## Figures
+
+Means over {counted} after step {measured_at}, measured while training:
+
+| measure | this generator | to compare |
+| --- | --- | --- |
+{figures}
+
+Not measured: anything on other photographs than those of this data set.
+
+## Limits
+
+- Colour that lightness does not tell (clothes, cars, painted walls) is guessed. What comes out is plausible at best;
+  it is never evidence of what the colours were.
+- It is at home with photographs like those it was trained on. Elsewhere expect dull browns, colour that runs over
+  edges and patches of a wrong hue.
+- Lightness is the photograph's own: scratches, stains and blur stay.
+
+## Licence
+
+Not chosen yet: whoever shares this generator chooses it, with the terms of the photographs it was trained on, and of
+the weights its encoder started from, in mind. Write it into `license:` above.
+"""
+
+
+def write(run: Path) -> None:
+    """Write `generator/README.md` of a run.
+
+    Args:
+        run: run folder with `config.yaml`, `metrics.jsonl` and `generator/config.json`.
+
+    Raises:
+        GanColorError: it cannot be written.
+    """
+    described = read_generator_config(run / "generator")
+    options = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    measured = [line for line in lines if "val/l1" in line][-1]
+    write_atomically(run / "generator" / "README.md", compose(described, options, measured).encode())
+
+
+def compose(described: dict, options: dict, measured: dict[str, float]) -> str:
+    """Compose a model card.
+
+    Args:
+        described: what the generator's `config.json` says.
+        options: of the run, as in `config.yaml`; of folders and files only the last name is shown.
+        measured: the last line of `metrics.jsonl` with `val/` in it.
+
+    Returns:
+        Markdown with YAML front matter, as the Hugging Face Hub reads it.
+    """
+    training = described["training"]
+    recipe = {name: value for name, value in options.items() if name not in _NOT_THE_RECIPE}
+    for name in ("data", "weights"):
+        recipe[name] = Path(recipe[name]).name
+    from_stage_one = training["stage"] == "gan" and not options["from_scratch"]
+    figures = [
+        f"| {title} | {measured[tag]:.{decimals}f} | " + (f"{whose} {measured[other]:.{decimals}f} |" if other else "|")
+        for tag, (title, decimals, other, whose) in _FIGURES.items()
+    ]
+    at_most = f"at most {options['val_count']} " if options["val_count"] else ""
+    return _CARD.format(
+        architecture=described["architecture"],
+        options=", ".join(f"{name} {value}" for name, value in described["options"].items()),
+        step=training["step"],
+        stage=training["stage"],
+        data=recipe["data"],
+        size=training["size"],
+        start=", from a generator of stage `pretrain`" if from_stage_one else "",
+        recipe=yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True),
+        counted=f"{at_most}held-out photographs",
+        measured_at=measured["step"],
+        figures="\n".join(figures),
+    )
