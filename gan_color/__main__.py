@@ -14,6 +14,7 @@ VERBS = {
     "pretrain": (config.PretrainConfig, "gan_color.pretrain"),
     "gan": (config.GanConfig, "gan_color.gan"),
     "colorize": (config.ColorizeConfig, "gan_color.inference"),
+    "export": (config.ExportConfig, "gan_color.export"),
     "info": (config.InfoConfig, "gan_color.info"),
 }
 

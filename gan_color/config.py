@@ -226,6 +226,21 @@ class ColorizeConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ExportConfig:
+    """Write a generator as ONNX, for any height, width and batch, and check it against PyTorch."""
+
+    # Generator: a run folder or a generator folder.
+    checkpoint: Path
+    # File to write, ending in .onnx.
+    output: Path
+    # Write over a file that exists.
+    overwrite: bool = False
+
+    def __post_init__(self):
+        _require(self.output.suffix == ".onnx", "output", self.output, "a file that ends in .onnx")
+
+
+@dataclass(frozen=True, kw_only=True)
 class InfoConfig:
     """Print what a checkpoint is: architecture, parameters, how it was trained."""
 

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from gan_color import color
-from gan_color.checkpoint import load_generator, write_atomically
+from gan_color.checkpoint import write_atomically
 from gan_color.config import ColorizeConfig
 from gan_color.data import photos, sources
-from gan_color.device import choose_device
 from gan_color.errors import GanColorError, PhotoError, SomeFailed, UsageError, shown
+from gan_color.onnx_generator import open_generator
 
 # Rows that lightness and colour are joined at a time: bounds the memory a large photograph needs.
 _STRIP = 256
@@ -42,7 +42,7 @@ def colorize(generator: nn.Module, image: Image.Image | str | Path, size: int | 
         PhotoError: the file cannot be read.
     """
     photo = photos.as_rgb(image) if isinstance(image, Image.Image) else photos.read_rgb(Path(image))
-    device = next(generator.parameters()).device
+    device = next((weights.device for weights in generator.parameters()), "cpu")  # an .onnx has no parameters
     small = photo.resize(_working_size(photo.size, size or generator.trained_size), Image.Resampling.BICUBIC)
     L, _ = color.rgb_to_lab(_as_tensor(small))
     with torch.inference_mode():
@@ -76,7 +76,7 @@ def run(config: ColorizeConfig) -> None:
         SomeFailed: the others were coloured.
     """
     jobs = _plan(config)
-    generator = load_generator(config.checkpoint, choose_device(config.device))
+    generator = open_generator(config.checkpoint, config.device)
     failed = []
     for source, target in tqdm(jobs, "colouring", disable=None):
         try:
