@@ -86,7 +86,7 @@ def to_onnx(generator: nn.Module) -> bytes:
                 verbose=False,
             )
     except Exception as error:  # whatever torch finds that it cannot express
-        reason = str(error).strip().splitlines()[0]
+        reason = (str(error).strip() or repr(error)).splitlines()[0]
         raise GanColorError(f"torch {torch.__version__} cannot export this generator: {reason}") from error
     model = program.model_proto
     for part in (model.graph, *model.graph.node, *model.graph.input, *model.graph.output, *model.graph.value_info):

@@ -16,7 +16,7 @@ from PIL import Image
 
 from gan_color import __version__, checkpoint, colorize, export, load_generator
 from gan_color.__main__ import main
-from gan_color.errors import CheckpointError
+from gan_color.errors import CheckpointError, GanColorError
 from gan_color.onnx_generator import OnnxGenerator
 
 
@@ -101,6 +101,16 @@ def test_a_refused_export_keeps_the_file_that_was_there(pretrained, tmp_path, mo
     monkeypatch.setattr(export, "largest_difference", lambda *_: 0.99e-4)
     main([str(word) for word in argv])
     assert (tmp_path / "g.onnx").read_bytes() == b"after"
+
+
+def test_a_network_that_torch_cannot_export_is_one_line():
+    class Undecided(torch.nn.Module):
+        def forward(self, L):
+            return torch.cat((L, L), dim=1) if L.sum() > 0 else torch.zeros_like(L)
+
+    with pytest.raises(GanColorError, match="cannot export this generator") as caught:
+        export.to_onnx(Undecided())
+    assert "\n" not in str(caught.value)
 
 
 def test_a_result_that_is_no_number_is_no_small_difference(exported):
