@@ -16,18 +16,8 @@ import torch
 from torch import nn
 
 from gan_color.errors import CheckpointError, GanColorError, shown
-from gan_color.generators.hub import FORMAT, generator_folder, load_generator, read_generator_config, to_files
-
-__all__ = [
-    "FORMAT",
-    "generator_folder",
-    "load_generator",
-    "load_state",
-    "read_generator_config",
-    "save_generator",
-    "save_state",
-    "write_atomically",
-]
+from gan_color.generators import ARCHITECTURES, Generator
+from gan_color.generators.hub import FORMAT, generator_folder, read_generator_config, to_files
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -78,6 +68,30 @@ def save_generator(folder: Path, generator: nn.Module, architecture: str, option
         write_atomically(folder / name, data)
 
 
+def load_generator(folder: str | Path, device: str | torch.device = "cpu") -> Generator:
+    """Load a generator to colour with.
+
+    Args:
+        folder: a run folder, its `generator` folder, or the id of a repository on the Hugging Face Hub
+            ("user/name"), which is downloaded once.
+        device: where it shall run.
+
+    Returns:
+        The generator in evaluation mode; `generator.trained_size` is the side it was trained at, pixels.
+
+    Raises:
+        CheckpointError: nothing there, or a file is broken or does not fit; says the cure.
+    """
+    folder = generator_folder(folder)
+    architecture = read_generator_config(folder)["architecture"]
+    if architecture not in ARCHITECTURES:
+        raise CheckpointError(
+            f"{shown(folder / 'config.json')} asks for the architecture {architecture}, this gan_color has "
+            f"{', '.join(ARCHITECTURES)}: update gan_color"
+        )
+    return ARCHITECTURES[architecture].from_files(folder).to(device)
+
+
 def save_state(run: Path, step: int, state: dict, keep: int = 2) -> None:
     """Save everything a run needs to go on, then drop all but the newest states.
 
@@ -91,7 +105,7 @@ def save_state(run: Path, step: int, state: dict, keep: int = 2) -> None:
         GanColorError: it cannot be written; the earlier states are still there.
     """
     buffer = io.BytesIO()
-    torch.save(state, buffer)
+    torch.save({"format": FORMAT, **state}, buffer)
     data = buffer.getvalue()
     path = run / "state" / f"step-{step:08d}.pt"
     write_atomically(path, data)
@@ -116,9 +130,13 @@ def load_state(run: Path) -> dict:
     """
     for path, data in whole_states(run):
         try:
-            return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+            state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+            format_ = state.pop("format")
         except Exception as error:  # the bytes are as they were written, so it was not this code that wrote them
             raise CheckpointError(f"{shown(path)} is no training state of gan_color: do not use it") from error
+        if format_ != FORMAT:
+            raise CheckpointError(f"{shown(path)} has format {format_}, this gan_color reads {FORMAT}: update it")
+        return state
     count = len(_states(run))
     if count:
         raise CheckpointError(f"none of the {count} states in {shown(run / 'state')} is whole: start anew")

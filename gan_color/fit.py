@@ -4,6 +4,7 @@ import contextlib
 import signal
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Protocol
 
 import torch
@@ -111,12 +112,16 @@ def fit(stage: Stage, config: TrainConfig, prepared: Prepared, generator_config:
         if not is_first:
             return
         board.flush()
-        info = {"stage": type(stage).__name__.lower(), "step": step, "size": config.size, "data": config.data}
+        info = {
+            "stage": type(stage).__name__.lower(),
+            "step": step,
+            "size": config.size,
+            "data": Path(config.data).name,
+        }
         network = stage.generator_to_use
         checkpoint.save_generator(config.out / "generator", network, **generator_config, info=info)
         model_card.write(config.out)
         state = {
-            "format": checkpoint.FORMAT,
             "step": step,
             "config": to_dict(config),
             "data": prepared.data_digest,

@@ -17,6 +17,7 @@ from gan_color.discriminator import PatchDiscriminator
 from gan_color.distributed import say
 from gan_color.errors import CheckpointError, UsageError, shown
 from gan_color.fit import fit
+from gan_color.generators import hub
 from gan_color.prepare import choose_weights, prepare
 
 
@@ -226,11 +227,11 @@ def run(config: GanConfig) -> None:
 def _stage_one(config: GanConfig) -> dict:
     """Architecture and options of the generator to start from, before anything else is done."""
     try:
-        folder = checkpoint.generator_folder(config.generator)
+        folder = hub.generator_folder(config.generator)
     except CheckpointError as error:
         raise UsageError(
             f"--generator: there is no generator in {shown(config.generator)}: run train_pretrain.py --out "
             f"{shown(config.generator)} first, or give --from-scratch"
         ) from error
-    read = checkpoint.read_generator_config(folder)
+    read = hub.read_generator_config(folder)
     return {"architecture": read["architecture"], "options": read["options"]}

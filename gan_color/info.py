@@ -3,6 +3,7 @@
 from gan_color import checkpoint
 from gan_color.config import InfoConfig
 from gan_color.errors import shown
+from gan_color.generators import hub
 
 
 def run(config: InfoConfig) -> None:
@@ -11,8 +12,8 @@ def run(config: InfoConfig) -> None:
     Raises:
         CheckpointError: there is no generator, or it is broken.
     """
-    folder = checkpoint.generator_folder(config.checkpoint)
-    described = checkpoint.read_generator_config(folder)
+    folder = hub.generator_folder(config.checkpoint)
+    described = hub.read_generator_config(folder)
     generator = checkpoint.load_generator(folder)
     options = ", ".join(f"{name} {value}" for name, value in described["options"].items())
     print(f"generator     {shown(folder)}")

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import yaml
 
-from gan_color.checkpoint import read_generator_config, write_atomically
+from gan_color.checkpoint import write_atomically
+from gan_color.generators.hub import read_generator_config
 
 # Options that say where a run lay, how fast it went or how often it was looked at, and not what came of it.
 _NOT_THE_RECIPE = {

@@ -6,9 +6,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from gan_color.checkpoint import FORMAT, load_generator
+from gan_color.checkpoint import load_generator
 from gan_color.device import choose_device
 from gan_color.errors import CheckpointError, GanColorError, UsageError, shown
+from gan_color.generators.hub import FORMAT
 
 # The key in the file's metadata under which `gan-color export` leaves config.json and its own version.
 METADATA_KEY = "gan_color"

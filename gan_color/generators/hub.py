@@ -48,7 +48,7 @@ class Generator(
         revision: str | None = None,
         map_location: str | torch.device = "cpu",
     ) -> "Generator":
-        """Load a generator as `load_generator` does; huggingface_hub's own would not check what it loads.
+        """Load a generator of this class; huggingface_hub's own loading would not check what it loads.
 
         Args:
             pretrained_model_name_or_path: a folder, or the id of a repository on the Hub.
@@ -69,10 +69,38 @@ class Generator(
         if not Path(folder).is_dir():
             options = {"cache_dir": cache_dir, "force_download": force_download, "local_files_only": local_files_only}
             folder = _download(str(folder), revision=revision, token=token, **options)
-        generator = load_generator(folder, map_location)
-        if not isinstance(generator, cls):
-            raise CheckpointError(f"{shown(folder)} is no {cls.__name__}: load it with gan_color.load_generator")
-        return generator
+        return cls.from_files(generator_folder(folder)).to(map_location)
+
+    @classmethod
+    def from_files(cls, folder: Path) -> "Generator":
+        """Build a generator of this class from the files of a local folder.
+
+        Args:
+            folder: holds `config.json` and `model.safetensors`.
+
+        Returns:
+            The generator in evaluation mode, on the CPU.
+
+        Raises:
+            CheckpointError: a file is missing or broken, or they are not of this class; says the cure.
+        """
+        config = read_generator_config(folder)
+        path = folder / _WEIGHTS
+        try:
+            generator = cls(**config["options"])
+            weights = safetensors.torch.load(path.read_bytes())
+        except (TypeError, GanColorError) as error:
+            raise CheckpointError(f"{shown(folder / _CONFIG)} is not of a {cls.__name__}: {error}") from error
+        except OSError as error:
+            raise CheckpointError(f"{shown(path)} cannot be read: {error.strerror}") from error
+        except safetensors.SafetensorError as error:
+            raise CheckpointError(f"{shown(path)} is broken ({error}): copy it again or save it anew") from error
+        _load_strictly(generator, weights, path)
+        generator.description = config
+        generator.trained_size = int(config["training"].get("size", 256))
+        if (folder / _CARD).is_file():
+            generator.card = (folder / _CARD).read_text(encoding="utf-8", errors="replace")
+        return generator.eval()
 
     def generate_model_card(self, *args, **kwargs) -> ModelCard:
         """The card the generator came with, or else huggingface_hub's."""
@@ -98,42 +126,6 @@ def to_files(generator: nn.Module, architecture: str, options: dict, info: dict)
     _require_finite(weights, "the generator")
     config = {"format": FORMAT, "architecture": architecture, "options": options, "training": info}
     return {_WEIGHTS: safetensors.torch.save(weights), _CONFIG: (json.dumps(config, indent=2) + "\n").encode()}
-
-
-def load_generator(folder: str | Path, device: str | torch.device = "cpu") -> Generator:
-    """Load a generator to colour with.
-
-    Args:
-        folder: a run folder, its `generator` folder, or the id of a repository on the Hugging Face Hub
-            ("user/name"), which is downloaded once.
-        device: where it shall run.
-
-    Returns:
-        The generator in evaluation mode; `generator.trained_size` is the side it was trained at, pixels.
-
-    Raises:
-        CheckpointError: nothing there, or a file is broken or does not fit; says the cure.
-    """
-    from gan_color import generators  # its architectures import this file
-
-    folder = generator_folder(folder)
-    config = read_generator_config(folder)
-    path = folder / _WEIGHTS
-    try:
-        generator = generators.build(config["architecture"], **config["options"])
-        weights = safetensors.torch.load(path.read_bytes())
-    except (KeyError, TypeError, GanColorError) as error:
-        raise CheckpointError(f"{shown(folder / _CONFIG)} does not describe a generator: {error}") from error
-    except OSError as error:
-        raise CheckpointError(f"{shown(path)} cannot be read: {error.strerror}") from error
-    except safetensors.SafetensorError as error:
-        raise CheckpointError(f"{shown(path)} is broken ({error}): copy it again or save it anew") from error
-    _load_strictly(generator, weights, path)
-    generator.description = config
-    generator.trained_size = int(config["training"].get("size", 256))
-    if (folder / _CARD).is_file():
-        generator.card = (folder / _CARD).read_text(encoding="utf-8", errors="replace")
-    return generator.to(device).eval()
 
 
 def generator_folder(folder: str | Path) -> Path:
