@@ -45,8 +45,11 @@ class Stopped(GanColorError):
     """A signal ended the run after its state was saved (exit code 128 + signal)."""
 
     def __init__(self, signum: int, message: str):
-        super().__init__(message)
+        super().__init__(signum, message)
         self.exit_code = 128 + signum
+
+    def __str__(self) -> str:
+        return self.args[1]
 
 
 def shown(path: os.PathLike | str) -> str:

@@ -1,5 +1,6 @@
 """Where photographs come from, and which are trained on: samples, named sets, folders, list files; the split."""
 
+import codecs
 import difflib
 import hashlib
 import os
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from gan_color.data.photos import find_photos
 from gan_color.data.scan import Look, scan
-from gan_color.errors import DataError, shown
+from gan_color.errors import DataError, UsageError, shown
 
 # Colour photographs that come with installed packages: (package, path inside it).
 _SAMPLES_TRAIN = [
@@ -79,13 +80,16 @@ def photographs(
 
     Raises:
         DataError: nothing found, nothing left, too many unreadable, a set that cannot be had.
+        UsageError: a breed is given with another set than oxford_pets.
     """
     if breed is not None and data != "oxford_pets":
-        raise DataError(f"--breed {breed} goes with --data oxford_pets, not with {data}")
+        raise UsageError(f"--breed {breed} goes with --data oxford_pets, not with {data}")
     train, val = _find(data, data_root, breed)
     looks = scan(train + (val or []), show_progress)
     unreadable = [look for look in looks if look.error]
-    if len(unreadable) > max(10, max_unreadable * len(looks)) or len(unreadable) == len(looks):
+    if len(unreadable) == len(looks):
+        raise DataError(f"no file of {data} can be read, such as {unreadable[0].error}: give photographs")
+    if len(unreadable) > max(10, max_unreadable * len(looks)):
         raise DataError(
             f"{len(unreadable)} of the {len(looks)} files of {data} cannot be read, such as "
             f"{unreadable[0].error}; mend or remove them, or raise --max-unreadable"
@@ -114,7 +118,8 @@ def photographs(
     for side, left in (("train on", train_looks), ("validate on", val_looks)):
         if not left:
             raise DataError(f"{data} leaves no photograph to {side}: give more colour photographs")
-    digest = hashlib.sha256("\n".join(look.digest for look in train_looks + val_looks).encode()).hexdigest()
+    sides = ["\n".join(look.digest for look in side) for side in (train_looks, val_looks)]
+    digest = hashlib.sha256("\n\n".join(sides).encode()).hexdigest()
     return Photographs([look.path for look in train_looks], [look.path for look in val_looks], digest, report)
 
 
@@ -143,12 +148,13 @@ def _find(data: str, data_root: Path, breed: str | None) -> tuple[list[Path], li
     }
     if data in named:
         return named[data]()
-    path = Path(data).expanduser()
-    if path.is_dir():
+    # os.path answers no where Path raises: names too long for the system, users that do not exist.
+    path = Path(os.path.expanduser(data))  # noqa: PTH111
+    if os.path.isdir(path):  # noqa: PTH112
         if (path / "train").is_dir() and (path / "val").is_dir():
             return find_photos(path / "train"), find_photos(path / "val")
         return find_photos(path), None
-    if path.is_file():
+    if os.path.isfile(path):  # noqa: PTH113
         return _listed(path), None
     near = difflib.get_close_matches(data, named, n=1)
     hint = f"; did you mean {near[0]}?" if near else f": give a folder, a list file, or one of {', '.join(named)}"
@@ -158,7 +164,7 @@ def _find(data: str, data_root: Path, breed: str | None) -> tuple[list[Path], li
 def _listed(path: Path) -> list[Path]:
     """Paths of a text file, one a line, relative ones seen from the file's folder."""
     try:
-        lines = path.read_bytes().split(b"\n")
+        lines = path.read_bytes().removeprefix(codecs.BOM_UTF8).split(b"\n")
     except OSError as error:
         raise DataError(f"{shown(path)} cannot be read: {error.strerror}") from error
     if any(b"\0" in line for line in lines):
@@ -202,8 +208,8 @@ def _torchvision(dataset: type, title: str, root: Path, **options):
     """Open a torchvision set where it lies; download it, checked by its md5, where it does not."""
     try:
         return dataset(root, **options)
-    except RuntimeError:
-        pass  # torchvision's word for "not found or corrupted"
+    except (RuntimeError, OSError):
+        pass  # torchvision's words for "not found or corrupted" and for a set that is there in part
     print(f"{title} is not in {shown(root)}: downloading it")
     try:
         return dataset(root, download=True, **options)
