@@ -192,6 +192,10 @@ def train(stage: str, options: list[str], run: Path, target: Path, every: float 
     import pty
     import termios
 
+    def take_terminal() -> None:
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # a notebook under nohup ignores it, the stage must not
+
     command = [sys.executable, "-m", "gan_color", stage, *options, "--out", str(run), *continue_run(run, target)]
     with keep_copying(run, target, every):
         ours, its = pty.openpty()
@@ -202,7 +206,7 @@ def train(stage: str, options: list[str], run: Path, target: Path, every: float 
             stdout=its,
             stderr=its,
             start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+            preexec_fn=take_terminal,
         )
         os.close(its)
         with open(ours, "rb", buffering=0) as output:  # noqa: PTH123

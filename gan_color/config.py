@@ -171,6 +171,12 @@ class GanConfig(TrainConfig):
             _require(0 <= getattr(self, option) < 1, option, getattr(self, option), "from 0 to below 1")
         _require(0 <= self.lambda_l1 < float("inf"), "lambda_l1", self.lambda_l1, "0 or more and finite")
         _require(1 <= self.discriminator_depth <= 5, "discriminator_depth", self.discriminator_depth, "1 to 5")
+        _require(
+            self.size >> self.discriminator_depth >= 3,
+            "discriminator_depth",
+            self.discriminator_depth,
+            f"lower, or --size larger: {self.size} pixels leave it no patch to judge",
+        )
         _require(self.discriminator_warmup >= 0, "discriminator_warmup", self.discriminator_warmup, "0 or more")
 
 
@@ -191,15 +197,12 @@ MAY_CHANGE_ON_RESUME = frozenset(
         "accumulate",
         "log_every",
         "sample_every",
+        "sample_count",
         "save_every",
         "val_every",
-        "val_count",
         "data_root",
         "weights",
-        "generator",
-        "from_scratch",
         "out",
-        "resume",
     ]
 )
 

@@ -21,14 +21,17 @@ def choose_device(name: str, local_rank: int = 0) -> torch.device:
         UsageError: there is no such device.
     """
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        name = "cuda" if torch.cuda.is_available() else "cpu"  # mps only when asked for: we have not tried it
     asked = re.fullmatch(r"(cpu|mps|cuda(?::(\d+))?)", name)
     if not asked:
         raise UsageError(f"--device {name}: take auto, cpu, cuda, cuda:N or mps")
     if name.startswith("cuda"):
         index = local_rank if asked[2] is None else int(asked[2])
         if index >= torch.cuda.device_count():
-            raise UsageError(f"--device {name}: torch sees {torch.cuda.device_count()} CUDA GPUs; take --device cpu")
+            raise UsageError(
+                f"--device {name}: torch sees {torch.cuda.device_count()} CUDA GPUs, this process wants number "
+                f"{index}; take --device cpu, or start fewer processes"
+            )
         return torch.device("cuda", index)
     if name == "mps" and not torch.backends.mps.is_available():
         raise UsageError("--device mps: there is none here; take --device cpu")

@@ -5,6 +5,7 @@ Started by torchrun the processes train as one; started alone every function her
 
 import contextlib
 import os
+from collections.abc import Iterator
 from datetime import timedelta
 
 import torch
@@ -32,6 +33,11 @@ def local_rank() -> int:
     return int(os.environ.get("LOCAL_RANK", 0))
 
 
+def local_world() -> int:
+    """How many processes share this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+
+
 def start(device: torch.device) -> None:
     """Meet the other processes, if torchrun started this one.
 
@@ -39,6 +45,8 @@ def start(device: torch.device) -> None:
         device: what the networks run on; CPU tensors always travel by gloo, so that asking whether to stop
             never waits for a GPU.
     """
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # what takes "the" GPU, such as pinned memory, must not all take the first
     if world() > 1 and not dist.is_initialized():
         dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=_TIMEOUT)
 
@@ -69,6 +77,25 @@ def any_process(flag: int) -> int:
     largest = torch.tensor(flag)
     dist.all_reduce(largest, dist.ReduceOp.MAX)
     return int(largest)
+
+
+@contextlib.contextmanager
+def first_process_first() -> Iterator[None]:
+    """Let process 0 through before the others, so that it alone downloads."""
+    if world() > 1 and rank() > 0:
+        dist.barrier()
+    try:
+        yield
+    finally:
+        if world() > 1 and rank() == 0:
+            dist.barrier()
+
+
+def share_buffers(module: nn.Module) -> None:
+    """Give every process the buffers of process 0, such as batch norm's statistics, which are each one's own."""
+    if world() > 1:
+        for buffer in module.buffers():
+            dist.broadcast(buffer, 0)
 
 
 def sum_over_processes(values: torch.Tensor) -> torch.Tensor:

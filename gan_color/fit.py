@@ -1,9 +1,8 @@
 """The one training loop. Both stages go through it; they differ in what a batch does."""
 
-import contextlib
+import dataclasses
+import os
 import signal
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -17,7 +16,9 @@ from gan_color.board import Board
 from gan_color.config import TrainConfig
 from gan_color.data import lab
 from gan_color.distributed import say
-from gan_color.errors import CheckpointError, DataError, GanColorError, Stopped, UsageError, shown
+from gan_color.errors import CheckpointError, Stopped, shown
+from gan_color.interrupts import caught_signals, one_line_faults
+from gan_color.meter import Meter
 from gan_color.options import to_dict, to_yaml
 from gan_color.prepare import Prepared, spread
 from gan_color.validate import generate, validate
@@ -49,14 +50,13 @@ class Stage(Protocol):
         """Take back what `state_dict` gave."""
 
 
-def fit(stage: Stage, config: TrainConfig, prepared: Prepared, generator_config: dict) -> None:
+def fit(stage: Stage, config: TrainConfig, prepared: Prepared) -> None:
     """Train a stage to its last step.
 
     Args:
         stage: what a batch does.
         config: what the run was told; written to `config.yaml`.
         prepared: from `prepare`.
-        generator_config: `architecture` and `options` to build the saved generator from.
 
     Raises:
         Stopped: SIGINT, SIGTERM or SIGHUP came; the state was saved first.
@@ -67,14 +67,20 @@ def fit(stage: Stage, config: TrainConfig, prepared: Prepared, generator_config:
 
     # Begin, or go on where the run was cut off.
     base_lr = {name: optimizer.param_groups[0]["lr"] for name, optimizer in stage.optimizers.items()}
-    first_step = _resume(stage, config, prepared) if config.resume else 0
-    if first_step >= last_step:
-        say(f"the run in {shown(config.out)} has taken its {last_step} steps: nothing to do")
+    meter = Meter()
+    first_step, due = _resume(stage, meter, config, prepared) if prepared.state else (0, False)
+    if first_step >= last_step and not due:
+        say(f"the run in {shown(config.out)} has taken its {first_step} steps: nothing to do")
+        distributed.finish()
         return
+    if prepared.state:
+        # What the encoder began with stays on record.
+        config = dataclasses.replace(config, weights=prepared.state["config"]["weights"])
     board = None
     if is_first:
+        _clear_leftovers(config)
         checkpoint.write_atomically(config.out / "config.yaml", to_yaml(config).encode())
-        board = Board(config.out, first_step if config.resume else None)
+        board = Board(config.out, first_step if prepared.state else None)
         board.text("config", "".join(f"    {line}\n" for line in to_yaml(config).splitlines()))
 
     # Load in the background from here to the last step; every process takes its part of each batch.
@@ -95,6 +101,7 @@ def fit(stage: Stage, config: TrainConfig, prepared: Prepared, generator_config:
             board.samples(tag, L, generate(stage.generator_to_use, L), ab, step)
 
     def measure(step: int) -> None:
+        distributed.share_buffers(stage.generator_to_use)
         batch_size = max(1, config.batch_size // world)
         part = range(rank, len(prepared.val), world)
         parts = [part[i : i + batch_size] for i in range(0, len(part), batch_size)]
@@ -108,7 +115,7 @@ def fit(stage: Stage, config: TrainConfig, prepared: Prepared, generator_config:
             f"{values['val/colorfulness']:.1f} (real {values['val/colorfulness_real']:.1f})"
         )
 
-    def save(step: int) -> None:
+    def save(step: int, due: bool = False) -> None:
         if not is_first:
             return
         board.flush()
@@ -119,15 +126,19 @@ def fit(stage: Stage, config: TrainConfig, prepared: Prepared, generator_config:
             "data": Path(config.data).name,
         }
         network = stage.generator_to_use
-        checkpoint.save_generator(config.out / "generator", network, **generator_config, info=info)
+        described = {name: network.description[name] for name in ("architecture", "options")}
+        checkpoint.save_generator(config.out / "generator", network, **described, info=info)
         model_card.write(config.out)
         state = {
             "step": step,
             "config": to_dict(config),
             "data": prepared.data_digest,
             "world": world,
+            "precision": str(prepared.precision).removeprefix("torch."),
             "stage": stage.state_dict(),
             "rng": _rng_state(device),
+            "meter": meter.state_dict(),
+            "due": due,  # a validation that a stop came before
         }
         checkpoint.save_state(config.out, step, state)
 
@@ -135,11 +146,15 @@ def fit(stage: Stage, config: TrainConfig, prepared: Prepared, generator_config:
     if first_step == 0:
         draw(0)
         measure(0)
+    if due:
+        measure(first_step)
+        save(first_step)
 
     # Train.
     bar = tqdm(total=last_step, initial=first_step, unit="step", disable=None if is_first else True)
-    with _signals() as caught, bar:
-        meter = _Meter()
+    step = first_step
+    with caught_signals() as caught, bar, one_line_faults(lambda: save(step)):
+        meter.start_clock()
         for step, (L, ab) in enumerate(lab.read_batches(batches), start=first_step + 1):
             scale = lr_scale((step - 1) / last_step, config.warmup, config.decay_from)
             for name, optimizer in stage.optimizers.items():
@@ -150,12 +165,9 @@ def fit(stage: Stage, config: TrainConfig, prepared: Prepared, generator_config:
             meter.add(stage.step(L, ab), config.batch_size)
             bar.update()
 
-            # Read the losses: the one place that waits for the device. A saved step is always read, so that the
-            # means after it are the same whether the run is cut off there or not.
-            stop = distributed.any_process(caught[0] if caught else 0)
-            saving = step % config.save_every == 0 or step == last_step or stop
-            reading = step % config.log_every == 0 or saving
-            if reading or device.type == "cpu":
+            # Read the losses: the one place that waits for the device.
+            reading = step % config.log_every == 0 or step == last_step
+            if reading or (device.type == "cpu" and world == 1):
                 meter.require_finite(step)
             if reading:
                 values = meter.read() | {f"lr/{name}": base_lr[name] * scale for name in base_lr}
@@ -166,18 +178,18 @@ def fit(stage: Stage, config: TrainConfig, prepared: Prepared, generator_config:
                 bar.set_postfix({name: f"{v:.3f}" for name, v in losses.items()} | pace, refresh=False)
 
             # Look, measure, save; the clock of images per second stands still meanwhile.
-            paused_at = time.perf_counter()
-            end_of_epoch = step % (config.val_every * prepared.steps_per_epoch) == 0
-            if step % config.sample_every == 0 or step == last_step:
-                draw(step)
-            if (end_of_epoch or step == last_step) and not stop:
-                measure(step)
-            if saving:
-                save(step)
+            with meter.stopped():
+                stop = distributed.any_process(caught[0] if caught else 0)
+                measuring = step % (config.val_every * prepared.steps_per_epoch) == 0 or step == last_step
+                if step % config.sample_every == 0 or step == last_step:
+                    draw(step)
+                if measuring and not stop:
+                    measure(step)
+                if step % config.save_every == 0 or step == last_step or stop:
+                    save(step, due=bool(measuring and stop))
             if stop:
                 name = signal.Signals(stop).name
                 raise Stopped(stop, f"{name}: saved at step {step}; continue with --resume --out {shown(config.out)}")
-            meter.since += time.perf_counter() - paused_at
     if board:
         board.close()
     distributed.finish()
@@ -200,24 +212,29 @@ def lr_scale(progress: float, warmup: float, decay_from: float) -> float:
     return min(1.0, rising, falling)
 
 
-def _resume(stage: Stage, config: TrainConfig, prepared: Prepared) -> int:
-    """Put the stage back to its newest saved state; returns the steps it had taken."""
-    state = checkpoint.load_state(config.out)
-    if state["data"] != prepared.data_digest:
-        raise DataError(f"--resume: the photographs of {config.data} are not those the run began with")
-    if state["world"] != distributed.world():
-        raise UsageError(
-            f"--resume: the run was shared by {state['world']} process(es), now there are {distributed.world()}: "
-            f"use torchrun --nproc-per-node {state['world']}"
-        )
+def _clear_leftovers(config: TrainConfig) -> None:
+    """Remove what a run left that ended before it saved anything, and what a kill left half written."""
+    for folder in (config.out, config.out / "state", config.out / "generator"):
+        for temporary in folder.glob(".*.tmp"):
+            temporary.unlink(missing_ok=True)
+    if not config.resume:
+        for path in (*config.out.glob("events.out.tfevents.*"), *(config.out / "samples").glob("*.png")):
+            path.unlink()
+        (config.out / "metrics.jsonl").unlink(missing_ok=True)
+
+
+def _resume(stage: Stage, meter: Meter, config: TrainConfig, prepared: Prepared) -> tuple[int, bool]:
+    """Put everything back to the saved state; returns the steps it had taken, and whether a validation is due."""
+    state = prepared.state
     try:
         stage.load_state_dict(state["stage"])
     except (KeyError, RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise CheckpointError(f"the state in {shown(config.out)} does not fit this run: {reason}") from error
+    meter.load_state_dict(state["meter"], prepared.device)
     _set_rng_state(state["rng"], prepared.device)
     say(f"resuming at step {state['step']}")
-    return state["step"]
+    return state["step"], state["due"]
 
 
 def _rng_state(device: torch.device) -> dict[str, Tensor]:
@@ -234,59 +251,7 @@ def _set_rng_state(states: dict[str, Tensor], device: torch.device) -> None:
 
 
 def _workers(asked: int | None, device: torch.device) -> int:
-    """Loading processes: beside a GPU as many as cores, up to 8; on a CPU one, which the networks outpace not."""
+    """Loading processes: beside a GPU this process's share of the cores, up to 8; on a CPU one keeps up."""
     if asked is not None:
         return asked
-    return min(8, torch.get_num_threads()) if device.type == "cuda" else 1
-
-
-class _Meter:
-    """Means of the losses since they were last read, summed on the device, and the pace of training alone."""
-
-    def __init__(self):
-        self.restart()
-
-    def restart(self) -> None:
-        self.sums: dict[str, Tensor] = {}
-        self.counts: dict[str, int] = {}
-        self.images = 0
-        self.since = time.perf_counter()
-
-    def add(self, losses: dict[str, Tensor], images: int) -> None:
-        for tag, value in losses.items():
-            self.sums[tag] = self.sums.get(tag, 0) + value
-            self.counts[tag] = self.counts.get(tag, 0) + 1
-        self.images += images
-
-    def require_finite(self, step: int) -> None:
-        for tag, total in self.sums.items():
-            if not torch.isfinite(total):
-                raise GanColorError(
-                    f"{tag} is {float(total)} at step {step}: the training diverged; continue from the last checkpoint "
-                    "with --resume and a lower learning rate"
-                )
-
-    def read(self) -> dict[str, float]:
-        values = {tag: float(total) / self.counts[tag] for tag, total in self.sums.items()}
-        values["perf/images_per_second"] = self.images / (time.perf_counter() - self.since)
-        self.restart()
-        return values
-
-
-@contextlib.contextmanager
-def _signals() -> Iterator[list[int]]:
-    """Collect SIGINT, SIGTERM and SIGHUP instead of dying of them; a second one takes effect at once."""
-    caught: list[int] = []
-    watched = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-    def catch(signum, _):
-        caught.append(signum)
-        for each in watched:
-            signal.signal(each, before[each])
-
-    before = {each: signal.signal(each, catch) for each in watched}
-    try:
-        yield caught
-    finally:
-        for each in watched:
-            signal.signal(each, before[each])
+    return min(8, max(1, len(os.sched_getaffinity(0)) // distributed.local_world())) if device.type == "cuda" else 1

@@ -4,11 +4,13 @@ Source: Isola et al., "Image-to-Image Translation with Conditional Adversarial N
 """
 
 import contextlib
+import copy
 import dataclasses
+import shlex
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from gan_color import checkpoint, distributed, generators, losses
 from gan_color.config import GanConfig
@@ -18,7 +20,7 @@ from gan_color.distributed import say
 from gan_color.errors import CheckpointError, UsageError, shown
 from gan_color.fit import fit
 from gan_color.generators import hub
-from gan_color.prepare import choose_weights, prepare
+from gan_color.prepare import choose_weights, open_run, prepare
 
 
 class Gan:
@@ -43,7 +45,7 @@ class Gan:
         self.device, self.precision = device, precision
         self.objective, self.lambda_l1 = config.gan_objective, config.lambda_l1
         self.together = config.discriminator_batch == "together"
-        self.accumulate, self.warmup = config.accumulate, config.discriminator_warmup
+        self.accumulate, self.discriminator_warmup = config.accumulate, config.discriminator_warmup
 
         self.generator = generator.to(device, memory_format=torch.channels_last).train()
         self.discriminator = discriminator.to(device, memory_format=torch.channels_last).train()
@@ -59,8 +61,8 @@ class Gan:
 
         self.steps = 0
         self.ema_decay = config.ema_decay
-        self.ema = AveragedModel(self.generator, multi_avg_fn=self._average, use_buffers=True)
-        self.generator_to_use = self.ema.module
+        self.ema = copy.deepcopy(self.generator).requires_grad_(False).eval()
+        self.generator_to_use = self.ema
 
     def step(self, L: Tensor, ab: Tensor) -> dict[str, Tensor]:
         """Move the discriminator once, then the generator once.
@@ -73,7 +75,7 @@ class Gan:
             `loss/D_real`, `loss/D_fake`, `loss/D` (their mean), `D/accuracy_real`, `D/accuracy_fake`; and, but for
             the discriminator's warm-up, `loss/G_GAN`, `loss/G_L1` and `loss/G` = G_GAN + lambda * G_L1.
         """
-        warming_up = self.steps < self.warmup
+        warming_up = self.steps < self.discriminator_warmup
         parts = list(zip(L.chunk(self.accumulate), ab.chunk(self.accumulate), strict=True))
         # One pass of the generator serves both networks, but for a batch in parts: all their graphs would be kept.
         one_pass = len(parts) == 1 and not warming_up
@@ -105,7 +107,7 @@ class Gan:
                 _add(measured, {"loss/G_GAN": gan, "loss/G_L1": l1}, len(parts))
             self.scaler_g.step(self.optimizer_g)
             self.scaler_g.update()
-            self.ema.update_parameters(self.generator)
+            self._average()
             measured["loss/G"] = measured["loss/G_GAN"] + self.lambda_l1 * measured["loss/G_L1"]
         measured["loss/D"] = (measured["loss/D_real"] + measured["loss/D_fake"]) / 2
         self.steps += 1
@@ -156,10 +158,18 @@ class Gan:
         }
         _add(measured, values, num_parts)
 
-    def _average(self, averaged: list[Tensor], current: list[Tensor], _: object) -> None:
-        """Moving average whose decay grows with the steps, so that short runs are not all beginning."""
+    @torch.no_grad()
+    def _average(self) -> None:
+        """Moving average whose decay grows with the steps, so that short runs are not all beginning.
+
+        Not by torch's AveragedModel, which waits for the device at every update.
+        """
         decay = min(self.ema_decay, (1 + self.steps) / (10 + self.steps))
-        get_ema_multi_avg_fn(decay)(averaged, current, None)
+        averaged, current = self.ema.state_dict(), self.generator.state_dict()
+        floats = [name for name, value in current.items() if value.is_floating_point()]
+        get_ema_multi_avg_fn(decay)([averaged[name] for name in floats], [current[name] for name in floats], None)
+        for name in current.keys() - set(floats):
+            averaged[name].copy_(current[name])
 
     def state_dict(self) -> dict:
         """Both networks, both optimizers, the moving average, loss scales and the count of steps."""
@@ -201,37 +211,40 @@ def run(config: GanConfig) -> None:
     Raises:
         GanColorError: anything the user can mend, in one line.
     """
-    fresh = config.from_scratch or config.resume
-    described = None if fresh else _stage_one(config)
-    prepared = prepare(config)
+    state = open_run(config)
     torch.manual_seed(config.seed)
-    if fresh:
-        weights = "none" if config.resume else choose_weights(config)
-        config = dataclasses.replace(config, weights=weights)
-        described = {"architecture": config.architecture, "options": {"backbone": config.backbone}}
-        generator = generators.build(config.architecture, backbone=config.backbone, weights=weights)
+    if state:
+        generator = checkpoint.load_generator(config.out)
+    elif config.from_scratch:
+        config = dataclasses.replace(config, weights=choose_weights(config))
+        generator = generators.build(config.architecture, backbone=config.backbone, weights=config.weights)
     else:
-        generator = checkpoint.load_generator(config.generator)
-        config = dataclasses.replace(
-            config,
-            architecture=described["architecture"],
-            backbone=described["options"].get("backbone", config.backbone),
-        )
-        say(f"the generator ({config.architecture}, {config.backbone}) starts from {shown(config.generator)}")
+        generator, config = _from_stage_one(config)
+    prepared = prepare(config, state)
     discriminator = PatchDiscriminator(config.discriminator_depth, config.discriminator_norm)
     stage = Gan(generator, discriminator, prepared.device, prepared.precision, config)
-    fit(stage, config, prepared, described)
-    say(f"next:  gan-color colorize PHOTO --checkpoint {shown(config.out)} --output coloured.png")
+    fit(stage, config, prepared)
+    say(f"next:  gan-color colorize PHOTO --checkpoint {shlex.quote(str(config.out))} --output coloured.png")
 
 
-def _stage_one(config: GanConfig) -> dict:
-    """Architecture and options of the generator to start from, before anything else is done."""
+def _from_stage_one(config: GanConfig) -> tuple[nn.Module, GanConfig]:
+    """The generator that `--generator` names, and the config with its architecture in it."""
     try:
-        folder = hub.generator_folder(config.generator)
+        hub.generator_folder(config.generator)
     except CheckpointError as error:
         raise UsageError(
             f"--generator: there is no generator in {shown(config.generator)}: run train_pretrain.py --out "
             f"{shown(config.generator)} first, or give --from-scratch"
         ) from error
-    read = hub.read_generator_config(folder)
-    return {"architecture": read["architecture"], "options": read["options"]}
+    generator = checkpoint.load_generator(config.generator)
+    is_so = {"architecture": generator.description["architecture"], **generator.description["options"]}
+    for name in ("architecture", "backbone"):
+        asked, default = getattr(config, name), getattr(GanConfig, name)
+        if asked not in (default, is_so.get(name, asked)):
+            raise UsageError(
+                f"--{name} {asked} contradicts --generator {shown(config.generator)}, which is {is_so[name]}: leave it "
+                "out, or give --from-scratch"
+            )
+    taken = {name: is_so[name] for name in ("architecture", "backbone") if name in is_so}
+    say(f"the generator ({', '.join(taken.values())}) starts from {shown(config.generator)}")
+    return generator, dataclasses.replace(config, weights="none", **taken)

@@ -5,7 +5,9 @@ import contextlib
 import dataclasses
 import difflib
 import io
+import os
 import re
+import shlex
 from pathlib import Path
 from typing import TypeVar
 
@@ -67,7 +69,7 @@ def _config_to_resume(config_class: type, argv: list[str]) -> Path | None:
     if not asked.resume:
         return None
     path = asked.out / "config.yaml"
-    if not path.is_file():
+    if not os.path.isfile(path):  # noqa: PTH113  answers no for folders that may not be looked into
         raise UsageError(f"--resume: there is no run in {asked.out}; leave --resume out to start one")
     return path
 
@@ -139,3 +141,11 @@ def to_dict(config: TrainConfig) -> dict[str, str | int | float | bool | None]:
     values = dataclasses.asdict(config)
     del values["resume"]
     return {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
+
+
+def as_options(config: TrainConfig, names: tuple[str, ...]) -> str:
+    """Write the named options that are not at their defaults as a user would type them, each after a space."""
+    values = to_dict(config)
+    defaults = {field.name: field.default for field in dataclasses.fields(config)}
+    given = [name for name in names if values[name] != defaults[name] and values[name] != str(defaults[name])]
+    return "".join(f" --{name.replace('_', '-')} {shlex.quote(str(values[name]))}" for name in given)

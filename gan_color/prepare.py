@@ -1,16 +1,17 @@
 """Everything a run can be refused for, checked before any work starts."""
 
 import dataclasses
+import os
 import tempfile
 
 import torch
 
-from gan_color import distributed
+from gan_color import checkpoint, distributed
 from gan_color.config import MAY_CHANGE_ON_RESUME, TrainConfig
 from gan_color.data import lab, sources
 from gan_color.device import choose_device, choose_precision
 from gan_color.distributed import say
-from gan_color.errors import GanColorError, UsageError, shown
+from gan_color.errors import CheckpointError, DataError, GanColorError, UsageError, shown
 from gan_color.generators import pretrained
 from gan_color.options import from_yaml, to_dict
 
@@ -23,38 +24,103 @@ class Prepared:
     precision: torch.dtype
     train: lab.LabDataset
     val: lab.LabDataset
-    # Identifies the photographs, whatever their names.
+    # Identifies the photographs and their order.
     data_digest: str
     steps_per_epoch: int
     # The optimizer step at which the run ends.
     last_step: int
+    # What the run goes on from; None for a new one.
+    state: dict | None
 
 
-def prepare(config: TrainConfig) -> Prepared:
-    """Check a run's folder, device and photographs before any work starts.
+def open_run(config: TrainConfig) -> dict | None:
+    """Check what costs nothing to check: the run folder, and what is being resumed.
+
+    Returns:
+        The state to go on from, or None for a new run.
 
     Raises:
-        UsageError: the folder holds another run, options contradict each other or what is being resumed.
+        UsageError: the folder holds another run, or options differ that may not change on resuming.
+        CheckpointError: there is no whole state to resume from.
         GanColorError: the folder cannot be written.
-        DataError: the photographs are missing or unfit.
+    """
+    # os.path answers no for folders that may not even be looked into; writing to them is refused below.
+    used = any(os.path.exists(config.out / saved) for saved in ("state", "generator"))  # noqa: PTH110
+    if used and not config.resume:
+        raise UsageError(f"{shown(config.out)} holds a run already: continue it with --resume, or give another --out")
+    state = _state_to_resume(config) if config.resume else None
+    try:
+        config.out.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=config.out).close()
+    except OSError as error:
+        raise GanColorError(
+            f"--out {shown(config.out)} cannot be written ({error.strerror}): give another folder"
+        ) from error
+    return state
+
+
+def _state_to_resume(config: TrainConfig) -> dict:
+    """The newest whole state, once the options are found to be those it was made with."""
+    before, now = to_dict(from_yaml(type(config), config.out / "config.yaml")), to_dict(config)
+    for name in now.keys() - MAY_CHANGE_ON_RESUME:
+        if now[name] != before[name]:
+            raise UsageError(
+                f"--resume: the run in {shown(config.out)} has --{name.replace('_', '-')} {before[name]}, not "
+                f"{now[name]}: leave the option out, or start anew with another --out"
+            )
+    for name in sorted(now.keys() & MAY_CHANGE_ON_RESUME):
+        if now[name] != before[name] and name not in ("weights", "out"):
+            say(f"changed on resuming: {name} {before[name]} -> {now[name]}")
+    state = checkpoint.load_state(config.out)
+    missing = {"step", "data", "world", "precision", "stage", "rng", "meter", "due"} - state.keys()
+    if missing:
+        raise CheckpointError(f"the state in {shown(config.out)} lacks {', '.join(sorted(missing))}: start anew")
+    if state["world"] != distributed.world():
+        raise UsageError(
+            f"--resume: the run was shared by {state['world']} process(es), now there are {distributed.world()}: "
+            f"use torchrun --nproc-per-node {state['world']}"
+        )
+    return state
+
+
+def prepare(config: TrainConfig, state: dict | None) -> Prepared:
+    """Choose device and precision, look at the photographs and count the steps.
+
+    Args:
+        config: what the run was told.
+        state: from `open_run`.
+
+    Raises:
+        UsageError: the batch cannot be shared out, or is larger than an epoch; there is no such device.
+        DataError: the photographs are missing, unfit, or others than the run began with.
     """
     device = choose_device(config.device, distributed.local_rank())
-    if config.batch_size % (config.accumulate * distributed.world()):
+    if device.type == "cuda" and ":" in config.device and distributed.world() > 1:
+        raise UsageError(f"--device {config.device}: each process takes a GPU of its own; give --device cuda")
+    share = config.accumulate * distributed.world()
+    if config.batch_size % share:
         raise UsageError(
             f"--batch-size {config.batch_size} cannot be shared by {distributed.world()} processes x --accumulate "
-            f"{config.accumulate}: make it a multiple of {config.accumulate * distributed.world()}"
+            f"{config.accumulate}: make it a multiple of {share}"
         )
-    _check_folder(config)
+    if config.batch_size == share and config.size < 64:
+        raise UsageError(
+            f"--batch-size {config.batch_size} leaves batch norm one photograph at a time, which at --size "
+            f"{config.size} is a single value: raise either, or lower --accumulate"
+        )
     distributed.start(device)
-    found = sources.photographs(
-        config.data,
-        config.data_root,
-        breed=config.breed,
-        val_share=config.val_share,
-        min_chroma=config.min_chroma,
-        max_unreadable=config.max_unreadable,
-        show_progress=distributed.rank() == 0,
-    )
+    with distributed.first_process_first():  # it downloads what the others then find
+        found = sources.photographs(
+            config.data,
+            config.data_root,
+            breed=config.breed,
+            val_share=config.val_share,
+            min_chroma=config.min_chroma,
+            max_unreadable=config.max_unreadable,
+            show_progress=distributed.rank() == 0,
+        )
+    if state and state["data"] != found.digest:
+        raise DataError(f"--resume: the photographs of {config.data} are not those the run began with")
     crops = config.crops or sources.default_crops(config.data)
     train = lab.LabDataset(found.train, config.size, True, config.seed, crops, config.min_crop)
     val = lab.LabDataset(spread(found.val, config.val_count), config.size)
@@ -69,8 +135,16 @@ def prepare(config: TrainConfig) -> Prepared:
         f"{config.size}x{config.size}"
     )
     precision = choose_precision(config.precision, device)
-    say(f"on {device} in {str(precision).removeprefix('torch.')}, {distributed.world()} process(es)")
-    return Prepared(device, precision, train, val, found.digest, per_epoch, last_step)
+    say(f"on {device} in {_name(precision)}, {distributed.world()} process(es)")
+    if state and state["precision"] != _name(precision):
+        say(f"changed on resuming: precision {state['precision']} -> {_name(precision)}")
+    if device.type == "cuda" and precision == torch.float32 and config.precision == "auto":
+        say("this GPU has no bfloat16: --precision fp16 uses its half-precision units")
+    return Prepared(device, precision, train, val, found.digest, per_epoch, last_step, state)
+
+
+def _name(precision: torch.dtype) -> str:
+    return str(precision).removeprefix("torch.")
 
 
 def choose_weights(config: TrainConfig) -> str:
@@ -80,32 +154,6 @@ def choose_weights(config: TrainConfig) -> str:
         found = "timm's ImageNet weights" if weights == "imagenet" else "scratch: ImageNet weights are out of reach"
         say(f"{config.backbone} starts from {found}")
     return weights
-
-
-def _check_folder(config: TrainConfig) -> None:
-    """Refuse a folder that cannot be written, holds another run, or a run that is not this one."""
-    used = (config.out / "state").is_dir() or (config.out / "metrics.jsonl").exists()
-    if used and not config.resume:
-        raise UsageError(f"{shown(config.out)} holds a run already: continue it with --resume, or give another --out")
-    if config.resume:
-        before = to_dict(from_yaml(type(config), config.out / "config.yaml"))
-        now = to_dict(config)
-        for name in now.keys() - MAY_CHANGE_ON_RESUME:
-            if now[name] != before[name]:
-                raise UsageError(
-                    f"--resume: the run in {shown(config.out)} has --{name.replace('_', '-')} {before[name]}, not "
-                    f"{now[name]}: leave the option out, or start anew with another --out"
-                )
-        for name in sorted(now.keys() & MAY_CHANGE_ON_RESUME):
-            if now[name] != before[name] and name not in ("weights", "out"):
-                say(f"changed on resuming: {name} {before[name]} -> {now[name]}")
-    try:
-        config.out.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=config.out).close()
-    except OSError as error:
-        raise GanColorError(
-            f"--out {shown(config.out)} cannot be written ({error.strerror}): give another folder"
-        ) from error
 
 
 def spread(items: list, count: int | None) -> list:

@@ -1,17 +1,18 @@
 """Stage one: the generator learns colour from photographs by a reconstruction loss on ab."""
 
 import dataclasses
+import shlex
 
 import torch
 from torch import Tensor, nn
 
-from gan_color import distributed, generators, losses
+from gan_color import checkpoint, distributed, generators, losses
 from gan_color.config import PretrainConfig
 from gan_color.device import autocast
 from gan_color.distributed import say
-from gan_color.errors import shown
 from gan_color.fit import fit
-from gan_color.prepare import choose_weights, prepare
+from gan_color.options import as_options
+from gan_color.prepare import choose_weights, open_run, prepare
 
 
 class Pretrain:
@@ -89,11 +90,15 @@ def run(config: PretrainConfig) -> None:
     Raises:
         GanColorError: anything the user can mend, in one line.
     """
-    prepared = prepare(config)
+    state = open_run(config)
     torch.manual_seed(config.seed)
-    config = dataclasses.replace(config, weights="none" if config.resume else choose_weights(config))
-    generator = generators.build(config.architecture, backbone=config.backbone, weights=config.weights)
+    if state:
+        generator = checkpoint.load_generator(config.out)
+    else:
+        config = dataclasses.replace(config, weights=choose_weights(config))
+        generator = generators.build(config.architecture, backbone=config.backbone, weights=config.weights)
+    prepared = prepare(config, state)
     stage = Pretrain(generator, prepared.device, prepared.precision, config.loss, config.lr, config.accumulate)
-    described = {"architecture": config.architecture, "options": {"backbone": config.backbone}}
-    fit(stage, config, prepared, described)
-    say(f"next:  python train_gan.py --generator {shown(config.out)} --data {shown(config.data)} --size {config.size}")
+    fit(stage, config, prepared)
+    same = as_options(config, ("data", "data_root", "breed", "val_share", "min_chroma", "crops", "min_crop", "size"))
+    say(f"next:  python train_gan.py --generator {shlex.quote(str(config.out))}{same}")

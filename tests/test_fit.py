@@ -17,8 +17,10 @@ from conftest import PROJECT, TINY
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from gan_color import checkpoint, fit
+from gan_color import checkpoint
 from gan_color.errors import GanColorError
+from gan_color.fit import lr_scale
+from gan_color.meter import Meter
 
 COMMON = {f"val/{name}" for name in ["l1", "l1_grey", "psnr", "ssim", "delta_e", "colorfulness", "colorfulness_real"]}
 COMMON |= {"loss/G_L1", "loss/G", "lr/G", "perf/images_per_second"}
@@ -114,13 +116,13 @@ def test_stage_two_begins_where_stage_one_ended(pretrained, adversarial):
 
 
 def test_the_learning_rate_rises_then_falls():
-    scales = [fit.lr_scale(step / 100, 0.1, 0.5) for step in range(100)]
+    scales = [lr_scale(step / 100, 0.1, 0.5) for step in range(100)]
     assert 0 < scales[0] < 0.05
     assert scales[:10] == sorted(scales[:10])
     assert set(scales[10:51]) == {1.0}
     assert scales[75] == pytest.approx(0.5)
     assert scales[50:] == sorted(scales[50:], reverse=True) and scales[-1] == pytest.approx(0.02)
-    assert fit.lr_scale(0.0, 0.0, 0.0) == 1.0
+    assert lr_scale(0.0, 0.0, 0.0) == 1.0
 
 
 @pytest.mark.parametrize("stage", ["pretrain", "gan"])
@@ -211,13 +213,13 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_is_not_saved(train, tmp_pat
         train("pretrain", tmp_path / "run", "--save-every", "1", "--epochs", "20")
     assert end.value.code == 1
     error = capsys.readouterr().err
-    assert "is nan at step" in error and "--resume" in error
+    assert "is nan at step" in error and "lower learning rate" in error
     state = checkpoint.load_state(tmp_path / "run")
     assert all(torch.isfinite(w).all() for w in state["stage"]["generator"].values() if w.is_floating_point())
 
 
 def test_meter_means_are_over_the_steps_since_the_last_reading():
-    meter = fit._Meter()
+    meter = Meter()
     for value in (1.0, 2.0, 6.0):
         meter.add({"loss/G": torch.tensor(value)}, 4)
     assert meter.read()["loss/G"] == pytest.approx(3.0)
@@ -249,3 +251,91 @@ def test_a_signal_to_the_whole_group_saves_and_resumes(photo_folder, tmp_path, s
     assert error.count("\n") == 1 and "continue with --resume" in error
     step = checkpoint.load_state(out)["step"]
     assert step == lines(out)[-1]["step"] >= 3
+
+
+def test_a_stopped_run_equals_an_uninterrupted_one(train, tmp_path, monkeypatch):
+    """A signal between two readings of the losses, and at the end of an epoch, where a validation is due."""
+    from gan_color import fit
+
+    options = ["--epochs", "4", "--log-every", "4", "--save-every", "100"]
+    whole = train("pretrain", tmp_path / "whole", *options)
+    lr_scale_as_it_is = fit.lr_scale
+    for stop_at in (2, 3, 8):
+        cut = tmp_path / f"cut{stop_at}"
+        steps = iter(range(1, 100))
+
+        def lr_scale(*args, stop_at=stop_at, steps=steps):
+            if next(steps) == stop_at:
+                os.kill(os.getpid(), signal.SIGTERM)
+                os.kill(os.getpid(), signal.SIGTERM)  # as some schedulers do
+            return lr_scale_as_it_is(*args)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(fit, "lr_scale", lr_scale)
+            with pytest.raises(SystemExit) as end:
+                train("pretrain", cut, *options)
+        assert end.value.code == 143
+        assert checkpoint.load_state(cut)["step"] == stop_at
+        train("pretrain", cut, *options, "--resume")
+        assert lines(cut) == lines(whole)
+        assert same(checkpoint.load_state(cut)["stage"], checkpoint.load_state(whole)["stage"])
+
+
+def test_a_run_that_saved_nothing_does_not_keep_its_folder(train, tmp_path, monkeypatch):
+    from gan_color import losses
+
+    with monkeypatch.context() as patched:
+        patched.setattr(losses, "reconstruction", lambda fake, real, kind="l1": (fake - real).mean() * math.nan)
+        with pytest.raises(SystemExit):
+            train("pretrain", tmp_path / "run")
+    run = train("pretrain", tmp_path / "run", "--max-steps", "2")
+    assert [line["step"] for line in lines(run) if "loss/G" in line] == [1, 2]
+    assert [event.step for event in events(run).Scalars("val/l1")] == [0, 2]
+
+
+def test_a_run_under_nohup_outlives_the_terminal(photo_folder, tmp_path):
+    out = tmp_path / "run"
+    arguments = ["--data", str(photo_folder), "--out", str(out), *TINY, "--epochs", "6"]
+    command = ["nohup", sys.executable, "train_pretrain.py", *arguments]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        command, cwd=PROJECT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    while not (out / "metrics.jsonl").exists():
+        assert process.poll() is None
+        time.sleep(0.1)
+    process.send_signal(signal.SIGHUP)
+    assert process.wait(timeout=120) == 0
+    assert checkpoint.load_state(out)["step"] == 12
+
+
+def test_a_photograph_that_vanishes_stops_the_run_after_saving(photo_folder, train, tmp_path, monkeypatch, capsys):
+    from gan_color import pretrain
+
+    photos = tmp_path / "photos"
+    shutil.copytree(photo_folder, photos)
+    step = pretrain.Pretrain.step
+    taken = iter(range(100))
+
+    def step_then_lose_photographs(self, L, ab):
+        if next(taken) == 2:
+            shutil.rmtree(photos)
+        return step(self, L, ab)
+
+    monkeypatch.setattr(pretrain.Pretrain, "step", step_then_lose_photographs)
+    with pytest.raises(SystemExit) as end:
+        train("pretrain", tmp_path / "run", "--data", str(photos), "--epochs", "9")
+    assert end.value.code == 1
+    assert "No such file" in capsys.readouterr().err
+    assert checkpoint.load_state(tmp_path / "run")["step"] == 3
+
+
+def test_the_weights_a_run_began_with_stay_on_record(train, tmp_path):
+    import timm
+
+    weights = tmp_path / "weights.pth"
+    torch.save(timm.create_model("test_resnet").state_dict(), weights)
+    run = train("pretrain", tmp_path / "run", "--weights", str(weights), "--max-steps", "2")
+    weights.unlink()
+    train("pretrain", run, "--weights", "auto", "--max-steps", "4", "--resume")
+    assert yaml.safe_load((run / "config.yaml").read_text())["weights"] == str(weights)

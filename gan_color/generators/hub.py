@@ -1,6 +1,7 @@
 """A generator as the files that are shared: `config.json`, `model.safetensors`, and the way to and from the Hub."""
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -136,7 +137,7 @@ def generator_folder(folder: str | Path) -> Path:
     """
     path = Path(folder).expanduser()
     for candidate in (path, path / "generator"):
-        if (candidate / _CONFIG).is_file():
+        if os.path.isfile(candidate / _CONFIG):  # noqa: PTH113  answers no for folders that may not be looked into
             return candidate
     # Beside other local folders a name with a slash is a slip of the pen, and nothing to ask the hub for.
     if re.fullmatch(r"[\w.-]+/[\w.-]+", str(folder)) and not path.parent.exists():

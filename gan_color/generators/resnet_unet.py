@@ -91,12 +91,16 @@ class _DecoderBlock(nn.Module):
 
 def _encoder(backbone: str, weights: str) -> nn.Module:
     """A timm encoder for one grey channel."""
-    if choose_weights(backbone, weights) == "none":
-        options = {"pretrained": False}
-    else:
-        overlay = None if weights == "imagenet" else {"file": weights}
-        options = {"pretrained": True, "pretrained_cfg_overlay": overlay}
-    encoder = timm.create_model(backbone, features_only=True, in_chans=1, **options)
+    weights = choose_weights(backbone, weights)
+    overlay = None if weights in ("none", "imagenet") else {"file": weights}
+    options = {"pretrained": weights != "none", "pretrained_cfg_overlay": overlay}
+    try:
+        encoder = timm.create_model(backbone, features_only=True, in_chans=1, **options)
+    except Exception as error:  # a download that breaks off, a file that vanishes
+        if weights == "none":
+            raise
+        reason = (str(error).strip() or repr(error)).splitlines()[0]
+        raise UsageError(f"--weights {weights} could not be loaded ({reason}): try again, or --weights none") from error
     if len(encoder.feature_info.channels()) != 5:
         raise UsageError(f"--backbone {backbone} does not offer five feature maps: take a ResNet-family one")
     return encoder
