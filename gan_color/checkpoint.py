@@ -33,22 +33,24 @@ def write_atomically(path: Path, data: bytes) -> None:
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name[:40]}.", suffix=".tmp", dir=path.parent)
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
             file.flush()
             os.fchmod(file.fileno(), 0o644)  # mkstemp makes files only their owner can read
             os.fsync(file.fileno())
         Path(temporary).replace(path)
+        temporary = None
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)  # the rename itself must survive a crash
         finally:
             os.close(folder)
     except OSError as error:
+        raise GanColorError(f"{shown(path)} cannot be written: {error.strerror}") from error
+    finally:  # also when a signal ended the writing
         if temporary:
             Path(temporary).unlink(missing_ok=True)
-        raise GanColorError(f"{shown(path)} cannot be written: {error.strerror}") from error
 
 
 def save_generator(folder: Path, generator: nn.Module, architecture: str, options: dict, info: dict) -> None:

@@ -83,6 +83,24 @@ def rgb_to_lab(rgb: Tensor) -> tuple[Tensor, Tensor]:
     return L.unsqueeze(1), ab
 
 
+def lightness(rgb: Tensor) -> Tensor:
+    """The L of `rgb_to_lab` alone, in a third of the work.
+
+    Args:
+        rgb: (N, 3, H, W) uint8, sRGB.
+
+    Returns:
+        L: (N, 1, H, W) float32, L*/50 - 1, in [-1, 1].
+    """
+    table, weights = _linear_from_srgb8(rgb.device), _matrix("to_xyz", rgb.device)[1]
+    y = sum(
+        weight * table.index_select(0, level.flatten().int()).view(level.shape)
+        for weight, level in zip(weights, rgb.unbind(1), strict=True)
+    )
+    f = torch.where(y > _LAB_FROM_XYZ_LINEAR_BELOW, y.pow(1 / 3), _LINEAR_SLOPE * y + _LINEAR_OFFSET)
+    return ((116 * f - 16) / 50 - 1).unsqueeze(1)
+
+
 def lab_to_rgb(L: Tensor, ab: Tensor, gamut: str = "chroma") -> Tensor:
     """Join lightness and colour into sRGB photographs.
 

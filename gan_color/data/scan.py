@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from tqdm import tqdm
 
 from gan_color import color
@@ -47,15 +48,20 @@ def scan(paths: list[Path], show_progress: bool = True) -> list[Look]:
         return list(bar)
 
 
+def mean_chroma(photo: Image.Image) -> float:
+    """Mean chroma of a photograph (mode RGB), Lab units; 0 is grey."""
+    scale = min(1, _LOOK_SIDE / max(photo.size))
+    small = photo.resize([max(1, round(side * scale)) for side in photo.size], reducing_gap=2)
+    rgb = torch.from_numpy(np.array(small)).permute(2, 0, 1).unsqueeze(0)
+    _, ab = color.rgb_to_lab(rgb)
+    return color.mean_chroma(ab).item()
+
+
 def _look(path: Path) -> Look:
     digest = None
     try:
         data = photos.read_bytes(path)
         digest = hashlib.sha256(data).hexdigest()
-        small = photos.read_rgb(path, min_side=_LOOK_SIDE, data=data)
-        small.thumbnail((_LOOK_SIDE, _LOOK_SIDE))
-        rgb = torch.from_numpy(np.array(small)).permute(2, 0, 1).unsqueeze(0)
-        _, ab = color.rgb_to_lab(rgb)
-        return Look(path, digest, color.mean_chroma(ab).item())
+        return Look(path, digest, mean_chroma(photos.read_rgb(path, min_side=_LOOK_SIDE, data=data)))
     except PhotoError as error:
         return Look(path, digest, None, str(error))
