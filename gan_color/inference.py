@@ -1,6 +1,5 @@
-"""Colours one photograph or many at their own size, keeping their own lightness."""
+"""Colours a photograph at its own size, keeping its own lightness."""
 
-import io
 from pathlib import Path
 
 import numpy as np
@@ -8,127 +7,113 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from gan_color import color
-from gan_color.checkpoint import write_atomically
-from gan_color.config import ColorizeConfig
-from gan_color.data import photos, sources
-from gan_color.errors import GanColorError, PhotoError, SomeFailed, UsageError, shown
-from gan_color.onnx_generator import open_generator
+from gan_color.data import photos
+from gan_color.data.photos import Photo
 
-# Rows that lightness and colour are joined at a time: bounds the memory a large photograph needs.
-_STRIP = 256
-# A strip of a photograph must not become a picture a thousand times as wide as high to the network.
+# Pixels that lightness and colour are joined at a time: what that needs stays in the processor's cache.
+_STRIP_PIXELS = 1 << 18
+# A panorama's long side to the network, in working sizes: bounds the memory that it needs.
 _LONGEST_SIDE_IN_SIZES = 8
-_SMALLEST_SIDE = 32
+# Every encoder halves five times at most: a multiple of this halves evenly.
+_MULTIPLE = 32
+# Keys' cubic convolution, as torch.nn.functional.interpolate has it.
+_CUBIC = -0.75
 
 
-def colorize(generator: nn.Module, image: Image.Image | str | Path, size: int | None = None) -> Image.Image:
+def colorize(
+    generator: nn.Module, image: Image.Image | str | Path | Photo, size: int | None = None, saturation: float = 1.0
+) -> Image.Image:
     """Colour a photograph.
 
-    The network sees it with its short side at the working size; the colours come back to full size by bicubic
-    interpolation and join the photograph's own lightness.
+    The network sees it with its short side at the working size, its edges repeated up to a multiple of 32; the
+    colours come back to full size by bicubic interpolation (benchmarks/upsampling.py) and join the photograph's
+    own lightness. Above the photograph itself this needs the picture's own memory and about 100 MiB.
 
     Args:
         generator: from `load_generator`, in evaluation mode.
-        image: a Pillow image of any mode, or a file.
+        image: a Pillow image of any mode, a file, or what `photos.read_photo` made of it.
         size: short side the network sees, pixels; None = the size the generator was trained at.
+        saturation: factor on chroma; 1 = as predicted, 0 = grey.
 
     Returns:
-        Pillow image, mode RGB, of the photograph's own (upright) size.
+        Pillow image of the photograph's own upright size: mode RGB, or RGBA with the photograph's own
+        transparency where it has one. L* is the photograph's within one 8-bit level; colours outside sRGB have
+        their chroma lowered at constant L* and hue.
 
     Raises:
         PhotoError: the file cannot be read.
     """
-    photo = photos.as_rgb(image) if isinstance(image, Image.Image) else photos.read_rgb(Path(image))
-    device = next((weights.device for weights in generator.parameters()), "cpu")  # an .onnx has no parameters
-    small = photo.resize(_working_size(photo.size, size or generator.trained_size), Image.Resampling.BICUBIC)
-    L, _ = color.rgb_to_lab(_as_tensor(small))
-    with torch.inference_mode():
-        ab = generator(L.to(device)).float().cpu()
-        ab = F.interpolate(ab, size=(photo.height, photo.width), mode="bicubic", align_corners=False)
-    coloured = np.empty((photo.height, photo.width, 3), dtype=np.uint8)
-    for top in range(0, photo.height, _STRIP):
-        rows = slice(top, min(top + _STRIP, photo.height))
-        own_L, _ = color.rgb_to_lab(_as_tensor(photo.crop((0, rows.start, photo.width, rows.stop))))
-        coloured[rows] = color.lab_to_rgb(own_L, ab[:, :, rows])[0].permute(1, 2, 0).numpy()
-    return Image.fromarray(coloured)
+    if isinstance(image, Image.Image):
+        image = photos.as_photo(image)
+    photo = image if isinstance(image, Photo) else photos.read_photo(Path(image))
+    small = photo.on_white().resize(
+        working_size(photo.rgb.size, size or generator.trained_size), Image.Resampling.BICUBIC
+    )
+    ab = saturation * _predict(generator, color.lightness(_as_tensor(small)))
+    coloured = _join(photo.rgb, ab)
+    if photo.alpha is not None:
+        coloured.putalpha(photo.alpha)
+    return coloured
 
 
-def _working_size(photo_size: tuple[int, int], size: int) -> tuple[int, int]:
-    """Width and height the network sees: aspect kept, within reason."""
+def working_size(photo_size: tuple[int, int], size: int) -> tuple[int, int]:
+    """Width and height that the network sees of a photograph: aspect kept, within reason.
+
+    Args:
+        photo_size: width and height, pixels.
+        size: short side, pixels; less for a photograph more than eight times as long as it is wide.
+    """
     scale = min(size / min(photo_size), _LONGEST_SIDE_IN_SIZES * size / max(photo_size))
-    width, height = (max(_SMALLEST_SIDE, round(side * scale)) for side in photo_size)
+    width, height = (max(1, round(side * scale)) for side in photo_size)
     return width, height
+
+
+def _predict(generator: nn.Module, L: Tensor) -> Tensor:
+    """Run the generator on one L of any size: (1, 1, h, w) to ab (1, 2, h, w), float32 on the CPU."""
+    height, width = L.shape[-2:]
+    device = next(generator.parameters()).device
+    padded = F.pad(L, (0, -width % _MULTIPLE, 0, -height % _MULTIPLE), mode="replicate")
+    with torch.inference_mode():
+        ab = generator(padded.to(device)).float().cpu()
+    return ab[:, :, :height, :width]
+
+
+def _join(rgb: Image.Image, ab: Tensor) -> Image.Image:
+    """A photograph's own lightness with ab of any smaller size (1, 2, h, w), strip by strip."""
+    width, height = rgb.size
+    # Sideways at once, which is small; downwards strip by strip, from the rows that each strip needs.
+    wide = F.interpolate(ab, size=(ab.shape[2], width), mode="bicubic", align_corners=False)
+    joined = Image.new("RGB", rgb.size)
+    strip = max(1, _STRIP_PIXELS // width)
+    for top in range(0, height, strip):
+        bottom = min(top + strip, height)
+        L = color.lightness(_as_tensor(rgb.crop((0, top, width, bottom))))
+        coloured = color.lab_to_rgb(L, _rows(wide, height, top, bottom))
+        joined.paste(Image.fromarray(coloured[0].permute(1, 2, 0).contiguous().numpy()), (0, top))
+    return joined
+
+
+def _rows(x: Tensor, height: int, top: int, bottom: int) -> Tensor:
+    """Rows top to bottom of x (N, C, h, W) brought to a height by bicubic interpolation, each from four rows.
+
+    Equals those rows of `interpolate(x, size=(height, W), mode="bicubic")`, and does not depend on where the
+    strips are cut.
+    """
+    at = (torch.arange(top, bottom, dtype=torch.float64) + 0.5) * x.shape[2] / height - 0.5
+    first = at.floor()
+    rows = 0
+    for offset in range(-1, 3):
+        distance = (at - first - offset).abs()
+        near = ((_CUBIC + 2) * distance - (_CUBIC + 3)) * distance**2 + 1
+        far = ((distance - 5) * distance + 8) * distance * _CUBIC - 4 * _CUBIC
+        weight = torch.where(distance <= 1, near, far).float()[:, None]
+        row = (first.long() + offset).clamp(0, x.shape[2] - 1)
+        rows = rows + weight * x[:, :, row]
+    return rows
 
 
 def _as_tensor(photo: Image.Image) -> Tensor:
     """(1, 3, H, W) uint8 of an RGB image."""
     return torch.from_numpy(np.array(photo)).permute(2, 0, 1).unsqueeze(0).contiguous()
-
-
-def run(config: ColorizeConfig) -> None:
-    """Colour files and folders: `gan-color colorize`.
-
-    Raises:
-        UsageError: no input, two inputs for one output, an output that exists or cannot be written as an image.
-        SomeFailed: the others were coloured.
-    """
-    jobs = _plan(config)
-    generator = open_generator(config.checkpoint, config.device)
-    failed = []
-    for source, target in tqdm(jobs, "colouring", disable=None):
-        try:
-            buffer = io.BytesIO()
-            colorize(generator, source, config.size).save(buffer, _image_format(target), quality=95)
-            write_atomically(target, buffer.getvalue())
-        except PhotoError as error:
-            failed.append(str(error))
-    done = len(jobs) - len(failed)
-    print(f"coloured {done} of {len(jobs)} into {shown(config.output)}")
-    if failed and done == 0:
-        raise GanColorError(f"no photograph could be coloured: {'; '.join(failed)}")
-    if failed:
-        raise SomeFailed(f"{len(failed)} could not be coloured: {'; '.join(failed)}")
-
-
-def _plan(config: ColorizeConfig) -> list[tuple[Path, Path]]:
-    """Pair each photograph with the file it is written to, before anything is coloured."""
-    if not config.inputs:
-        raise UsageError("nothing to colour: give photographs, a folder, or `samples`")
-    as_file = len(config.inputs) == 1 and Path(config.inputs[0]).is_file() and config.output.suffix
-    jobs: list[tuple[Path, Path]] = []
-    for given in config.inputs:
-        path = Path(given).expanduser()
-        if given == "samples" and not path.exists():
-            train, val = sources.samples()
-            jobs += [(photo, config.output / f"{photo.stem}.png") for photo in train + val]
-        elif path.is_dir():
-            jobs += [(photo, config.output / photo.relative_to(path)) for photo in photos.find_photos(path)]
-        elif as_file:
-            jobs.append((path, config.output))
-        else:
-            jobs.append((path, config.output / path.name))
-    targets: dict[Path, Path] = {}
-    for source, target in jobs:
-        _image_format(target)
-        if target in targets:
-            raise UsageError(
-                f"{shown(source)} and {shown(targets[target])} would both become {shown(target)}: colour them into "
-                "two folders"
-            )
-        targets[target] = source
-        if target.exists() and source.exists() and target.samefile(source):
-            raise UsageError(f"--output {shown(target)} is the photograph itself: write elsewhere")
-        if target.exists() and not config.overwrite:
-            raise UsageError(f"{shown(target)} exists: write elsewhere, or give --overwrite")
-    return jobs
-
-
-def _image_format(target: Path) -> str:
-    """Pillow's name of the format that a file's suffix asks for."""
-    wanted = Image.registered_extensions().get(target.suffix.lower())
-    if wanted not in photos.FORMATS:
-        raise UsageError(f"--output {shown(target)}: end it in .png, .jpg, .webp, .tif or .bmp")
-    return wanted

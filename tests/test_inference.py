@@ -1,18 +1,17 @@
-"""Photographs are coloured at their own size and keep their own lightness."""
-
-import shutil
+"""A photograph is coloured at its own size and keeps its own lightness."""
 
 import numpy as np
 import pytest
 import skimage.color
 import torch
+import torch.nn.functional as F
 from conftest import draw_photo
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from torch import nn
 
-from gan_color import colorize, load_generator
-from gan_color.__main__ import main
+from gan_color import color, colorize, inference, load_generator
 from gan_color.data import photos
 
 
@@ -21,136 +20,160 @@ def generator(pretrained):
     return load_generator(pretrained)
 
 
-def lightness(image: Image.Image) -> np.ndarray:
-    return skimage.color.rgb2lab(np.asarray(image.convert("RGB")))[..., 0]
+class Vivid(nn.Module):
+    """Strong colours that change over the picture, so that many lie outside sRGB."""
+
+    trained_size = 64
+
+    def __init__(self):
+        super().__init__()
+        self.strength = nn.Parameter(torch.tensor(1.0))
+        self.seen = []
+
+    def forward(self, L):
+        self.seen.append(L)
+        _, _, height, width = L.shape
+        y, x = torch.linspace(-1, 1, height)[:, None], torch.linspace(-1, 1, width)
+        ab = torch.stack((torch.sin(3 * x + y), torch.cos(2 * y - x).expand(height, width)))
+        return self.strength * ab[None]
 
 
-@pytest.mark.parametrize("size", [(1, 1), (1, 70), (70, 1), (31, 33), (32, 32), (97, 131), (640, 431), (3000, 9)])
-def test_the_size_is_the_photographs_own(generator, size):
-    coloured = colorize(generator, draw_photo(0, 80, 64).resize(size))
-    assert coloured.size == size and coloured.mode == "RGB"
+def noise(width: int, height: int, seed: int, channels: int = 3) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, channels), dtype=np.uint8))
 
 
-@settings(max_examples=25, deadline=None)
+def levels_of_lightness_off(coloured: Image.Image, photo: Image.Image) -> float:
+    """Largest difference of L*, in steps of the grey level that the photograph's own lightness is nearest to."""
+    greys = skimage.color.rgb2lab(np.repeat(np.arange(256, dtype=np.uint8)[:, None, None], 3, axis=2))[:, 0, 0]
+    own, new = (skimage.color.rgb2lab(np.asarray(picture.convert("RGB")))[..., 0] for picture in (photo, coloured))
+    level = np.interp(own, greys, np.arange(256)), np.interp(new, greys, np.arange(256))
+    return np.abs(level[0] - level[1]).max()
+
+
+@settings(max_examples=40, deadline=None)
 @given(st.integers(1, 70), st.integers(1, 70), st.integers(0, 1000))
-def test_lightness_is_the_photographs_own(generator, width, height, seed):
-    photo = Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8))
-    # One 8-bit level is at most 0.6 L* in the darks, where sRGB is steepest.
-    assert np.abs(lightness(colorize(generator, photo)) - lightness(photo)).max() <= 0.6
+def test_size_alpha_and_lightness_are_the_photographs_own(generator, width, height, seed):
+    photo = noise(width, height, seed, channels=4)
+    for network in (generator, Vivid()):
+        coloured = colorize(network, photo)
+        assert coloured.mode == "RGBA" and coloured.size == photo.size
+        assert np.array_equal(np.asarray(coloured)[..., 3], np.asarray(photo)[..., 3])
+        assert levels_of_lightness_off(coloured, photo) <= 1
 
 
-def test_strips_join_without_a_seam(generator, monkeypatch):
-    from gan_color import inference
+@pytest.mark.parametrize("size", [(1, 1), (1, 70), (70, 1), (31, 33), (641, 431), (3001, 9), (1999, 1003), (5, 4001)])
+def test_odd_and_large_sizes_are_kept(size):
+    photo = draw_photo(0, 80, 64).resize(size)
+    coloured = colorize(Vivid(), photo)
+    assert coloured.size == size and coloured.mode == "RGB"
+    assert levels_of_lightness_off(coloured, photo) <= 1
 
-    photo = draw_photo(3, 200, 600)
-    whole = np.asarray(colorize(generator, photo))
-    monkeypatch.setattr(inference, "_STRIP", 7)
-    assert np.array_equal(whole, np.asarray(colorize(generator, photo)))
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "LAB", "I", "F", "I;16"])
+def test_every_mode_is_coloured(mode):
+    photo = draw_photo(1)
+    if mode == "LAB":
+        photo = Image.merge("LAB", photo.split())
+    elif mode == "I;16":
+        photo = Image.fromarray(np.asarray(photo.convert("L")).astype(np.uint16) * 257)
+    else:
+        photo = photo.convert(mode)
+    coloured = colorize(Vivid(), photo)
+    assert coloured.size == photo.size and coloured.mode == ("RGBA" if mode in ("LA", "RGBA") else "RGB")
+    assert levels_of_lightness_off(coloured, photos.as_photo(photo).rgb) <= 1
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 300), st.integers(1, 90), st.integers(0, 99))
+def test_rows_are_those_of_bicubic_interpolation_wherever_strips_are_cut(small, width, height, strip, seed):
+    x = torch.randn(1, 2, small, width, generator=torch.Generator().manual_seed(seed))
+    whole = F.interpolate(x, size=(height, width), mode="bicubic", align_corners=False)
+    strips = [inference._rows(x, height, top, min(top + strip, height)) for top in range(0, height, strip)]
+    assert torch.equal(torch.cat(strips, dim=2), inference._rows(x, height, 0, height))
+    torch.testing.assert_close(torch.cat(strips, dim=2), whole, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("pixels", [1, 999, 1 << 30])
+def test_strips_join_exactly_as_one_piece(monkeypatch, pixels):
+    photo = draw_photo(3, 200, 601)
+    expected = np.asarray(colorize(Vivid(), photo))
+    monkeypatch.setattr(inference, "_STRIP_PIXELS", pixels)
+    assert np.array_equal(np.asarray(colorize(Vivid(), photo)), expected)
 
 
 def test_colour_is_what_the_generator_says(generator):
-    """The generator's ab, brought to full size, under the photograph's own L: written out again."""
-    from gan_color import color
-
+    """The generator's ab, under the photograph's own L: written out again."""
     photo = draw_photo(4, 64, 64)
-    rgb = torch.from_numpy(np.array(photo)).permute(2, 0, 1)[None]
-    L, _ = color.rgb_to_lab(rgb)
+    L, _ = color.rgb_to_lab(torch.from_numpy(np.array(photo)).permute(2, 0, 1)[None])
     with torch.no_grad():
-        expected = color.lab_to_rgb(L, generator(L))[0].permute(1, 2, 0).numpy()
-    assert np.array_equal(np.asarray(colorize(generator, photo, size=64)), expected)
+        expected = color.lab_to_rgb(L, generator(L))[0].permute(1, 2, 0).numpy().astype(int)
+    assert np.abs(np.asarray(colorize(generator, photo, size=64)) - expected).max() <= 1
+
+
+def test_the_network_sees_the_photograph_padded_and_not_stretched():
+    network = Vivid()
+    colorize(network, draw_photo(5, 300, 150), size=100)
+    (seen,) = network.seen
+    assert seen.shape == (1, 1, 128, 224)
+    shrunk = draw_photo(5, 300, 150).resize((200, 100), Image.Resampling.BICUBIC)
+    own = skimage.color.rgb2lab(np.asarray(shrunk))[..., 0] / 50 - 1
+    np.testing.assert_allclose(seen[0, 0, :100, :200], own, atol=1e-4)
+    assert (seen[0, 0, 100:, :200] == seen[0, 0, 99, :200]).all() and (
+        seen[0, 0, :, 200:] == seen[0, 0, :, 199:200]
+    ).all()
+
+
+def test_a_panorama_is_seen_whole_within_reason():
+    assert inference.working_size((100, 100), 64) == (64, 64)
+    assert inference.working_size((4000, 3000), 256) == (341, 256)
+    assert inference.working_size((100_000, 10), 64) == (512, 1)
+
+
+def test_saturation_scales_chroma_and_keeps_lightness():
+    photo, network = draw_photo(6), Vivid()
+    network.strength.data.fill_(0.1)  # all of it inside sRGB
+    chroma = {}
+    for factor in (0, 0.5, 1):
+        lab = skimage.color.rgb2lab(np.asarray(colorize(network, photo, saturation=factor)))
+        own = skimage.color.rgb2lab(np.asarray(photo))[..., 0]
+        inside = (own > 40) & (own < 70)
+        chroma[factor] = np.hypot(lab[..., 1], lab[..., 2])[inside].mean()
+    assert chroma[0] < 0.5
+    assert chroma[0.5] == pytest.approx(chroma[1] / 2, rel=0.05)
 
 
 def test_grey_and_coloured_versions_of_a_photograph_become_the_same(generator):
     photo = draw_photo(5, 90, 60)
-    L = lightness(photo)
     grey = np.zeros((60, 90, 3))
-    grey[..., 0] = L
+    grey[..., 0] = skimage.color.rgb2lab(np.asarray(photo))[..., 0]
     grey_photo = Image.fromarray(np.uint8(skimage.color.lab2rgb(grey) * 255 + 0.5))
     one, other = (np.asarray(colorize(generator, each)).astype(int) for each in (photo, grey_photo))
     assert np.abs(one - other).mean() < 2
 
 
-def test_a_file_and_its_image_become_the_same(generator, tmp_path):
+def test_what_lies_under_transparent_parts_does_not_reach_the_network():
+    images = [draw_photo(seed).convert("RGBA") for seed in (1, 2)]
+    networks = [Vivid(), Vivid()]
+    for image, network in zip(images, networks, strict=True):
+        image.putalpha(0)
+        colorize(network, image)
+    assert torch.equal(networks[0].seen[0], networks[1].seen[0])
+
+
+def test_a_file_its_image_and_its_photo_become_the_same(generator, tmp_path):
     photo = draw_photo(6)
     photo.save(tmp_path / "photo.png")
-    assert np.array_equal(
-        np.asarray(colorize(generator, tmp_path / "photo.png")), np.asarray(colorize(generator, photo))
-    )
+    expected = np.asarray(colorize(generator, photo))
+    for form in (tmp_path / "photo.png", str(tmp_path / "photo.png"), photos.read_photo(tmp_path / "photo.png")):
+        assert np.array_equal(np.asarray(colorize(generator, form)), expected)
 
 
-def run(*argv) -> int:
-    try:
-        main(["colorize", *map(str, argv)])
-    except SystemExit as end:
-        return end.code
-    return 0
+def test_the_image_that_was_given_is_left_as_it_was(generator):
+    photo = draw_photo(7)
+    colorize(generator, photo)
+    assert np.array_equal(np.asarray(photo), np.asarray(draw_photo(7)))
 
 
-def test_one_photograph_to_one_file(pretrained, tmp_path):
-    draw_photo(1, 50, 40).save(tmp_path / "grey.jpg")
-    assert run(tmp_path / "grey.jpg", "--checkpoint", pretrained, "--output", tmp_path / "out" / "coloured.png") == 0
-    assert photos.read_rgb(tmp_path / "out" / "coloured.png").size == (50, 40)
-
-
-def test_a_folder_keeps_its_tree(pretrained, photo_folder, tmp_path):
-    tree = tmp_path / "in"
-    shutil.copytree(photo_folder, tree / "deep" / "er")
-    draw_photo(1).save(tree / "top.jpg")
-    assert run(tree, "--checkpoint", pretrained, "--output", tmp_path / "out") == 0
-    written = {path.relative_to(tmp_path / "out") for path in (tmp_path / "out").rglob("*.*")}
-    assert written == {path.relative_to(tree) for path in tree.rglob("*.*")}
-
-
-def test_the_embedded_photographs_have_a_name(pretrained, tmp_path):
-    assert run("samples", "--checkpoint", pretrained, "--output", tmp_path) == 0
-    assert len(list(tmp_path.glob("*.png"))) == 7
-
-
-def test_a_bad_file_does_not_stop_the_others(pretrained, photo_folder, tmp_path, capsys):
-    tree = tmp_path / "in"
-    shutil.copytree(photo_folder, tree)
-    (tree / "broken.jpg").write_text("this is no photograph")
-    assert run(tree, "--checkpoint", pretrained, "--output", tmp_path / "out") == 3
-    said = capsys.readouterr()
-    assert "broken.jpg" in said.err and said.err.count("\n") == 1
-    assert "coloured 12 of 13" in said.out
-    assert len(list((tmp_path / "out").iterdir())) == 12
-
-
-def test_nothing_is_written_over(pretrained, tmp_path, capsys):
-    photo = tmp_path / "photo.png"
-    draw_photo(1).save(photo)
-    before = photo.read_bytes()
-    assert run(photo, "--checkpoint", pretrained, "--output", photo) == 2
-    assert run(tmp_path, "--checkpoint", pretrained, "--output", tmp_path, "--overwrite") == 2
-    assert run(photo, "--checkpoint", pretrained, "--output", tmp_path / "out") == 0
-    written = (tmp_path / "out" / "photo.png").read_bytes()
-    assert run(photo, "--checkpoint", pretrained, "--output", tmp_path / "out") == 2
-    assert "--overwrite" in capsys.readouterr().err
-    assert run(photo, "--checkpoint", pretrained, "--output", tmp_path / "out", "--overwrite") == 0
-    assert (tmp_path / "out" / "photo.png").read_bytes() == written and photo.read_bytes() == before
-
-
-def test_two_photographs_for_one_output_are_refused_before_any_work(pretrained, tmp_path, capsys):
-    for name in ("a", "b"):
-        (tmp_path / name).mkdir()
-        draw_photo(1).save(tmp_path / name / "photo.png")
-    assert run(tmp_path / "a", tmp_path / "b", "--checkpoint", pretrained, "--output", tmp_path / "out") == 2
-    assert "would both become" in capsys.readouterr().err
-    assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize(
-    ("argv", "code", "says"),
-    [
-        (["photo.jpg", "--checkpoint", "nowhere", "--output", "out"], 1, "there is no generator in nowhere"),
-        (["--checkpoint", "c", "--output", "out"], 2, "nothing to colour"),
-        (["photo.jpg", "--checkpoint", "c", "--output", "out", "--size", "4"], 2, "between 32 and 4096"),
-        (["photo.xyz", "--checkpoint", "c", "--output", "out"], 2, "end it in"),
-    ],
-)
-def test_mistakes_are_one_line(argv, code, says, capsys, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert run(*argv) == code
-    error = capsys.readouterr().err
-    assert says in error and error.count("\n") == 1
+def test_lightness_alone_is_that_of_the_whole_conversion():
+    rgb = torch.from_numpy(np.asarray(noise(257, 255, 0))).permute(2, 0, 1)[None]
+    torch.testing.assert_close(color.lightness(rgb), color.rgb_to_lab(rgb)[0], rtol=0, atol=1e-6)
