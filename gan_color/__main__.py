@@ -13,7 +13,7 @@ from gan_color.version import __version__
 VERBS = {
     "pretrain": (config.PretrainConfig, "gan_color.pretrain"),
     "gan": (config.GanConfig, "gan_color.gan"),
-    "colorize": (config.ColorizeConfig, "gan_color.inference"),
+    "colorize": (config.ColorizeConfig, "gan_color.folder"),
     "export": (config.ExportConfig, "gan_color.export"),
     "info": (config.InfoConfig, "gan_color.info"),
 }
@@ -27,6 +27,8 @@ def main(argv: list[str] | None = None, program: str | None = None) -> None:
         program: name for help and errors; None = `gan-color VERB`.
     """
     argv = sys.argv[1:] if argv is None else argv
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")  # any file name can be said in any locale
     with one_line_errors(program or "gan-color"):
         verb = argv[0] if argv else "--help"
         if verb in ("--help", "-h"):

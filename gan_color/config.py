@@ -211,21 +211,33 @@ MAY_CHANGE_ON_RESUME = frozenset(
 class ColorizeConfig:
     """Colour photographs at their own size; the lightness stays theirs."""
 
-    # Photographs to colour, folders of them, or `samples` for the embedded ones.
+    # Photographs, folders of them, patterns in quotes ('scans/**/*.tif'), - for a list of paths on standard input
+    # (one a line, or ended by NUL), or samples for the embedded ones.
     inputs: tyro.conf.Positional[tuple[str, ...]]
     # Generator: a run folder or a generator folder.
     checkpoint: Path
-    # File (for one photograph) or folder to write to; .png, .jpg, .webp, .tif, .bmp.
+    # File (for one photograph) or folder to write to, which keeps the inputs' folders; .png, .jpg, .webp, .tif, .bmp.
     output: Path
     # Short side the network sees, pixels; None = the size it was trained at.
     size: int | None = None
+    # Factor on chroma: 1 = as predicted, 0 = grey.
+    saturation: float = 1.0
+    # Also write grey | coloured (| original) beside each output, as NAME.compare.png.
+    compare: bool = False
+    # Also draw the histograms of red, green and blue beside each output, as NAME.histogram.png.
+    histogram: bool = False
+    # Leave out where the photograph was taken; the rest of its EXIF is kept.
+    drop_gps: bool = False
+    # Write what became of each photograph to this JSON file.
+    report: Path | None = None
+    # Write over outputs that exist; otherwise they are skipped.
+    overwrite: bool = False
     # cpu, cuda, cuda:N, mps, or auto.
     device: str = "auto"
-    # Write over outputs that exist.
-    overwrite: bool = False
 
     def __post_init__(self):
         _require(self.size is None or 32 <= self.size <= 4096, "size", self.size, "between 32 and 4096 pixels")
+        _require(0 <= self.saturation <= 4, "saturation", self.saturation, "between 0 and 4")
 
 
 @dataclass(frozen=True, kw_only=True)

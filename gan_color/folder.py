@@ -1,0 +1,290 @@
+"""Colours any number of photographs: finds them, pairs each with its output, and says what became of each."""
+
+import dataclasses
+import errno
+import io
+import json
+import os
+import stat
+import sys
+import tempfile
+from collections import Counter
+from dataclasses import dataclass
+from glob import glob, has_magic
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import nn
+from tqdm import tqdm
+
+from gan_color import pictures
+from gan_color.checkpoint import load_generator, write_atomically
+from gan_color.config import ColorizeConfig
+from gan_color.data import encode, photos, scan, sources
+from gan_color.device import choose_device
+from gan_color.errors import GanColorError, PhotoError, SomeFailed, UsageError, shown
+from gan_color.inference import colorize
+
+# Mean chroma, Lab units, from which a photograph counts as one in colour; training leaves out those below.
+_IN_COLOUR = 4.0
+# Written beside an output, behind its name.
+_COMPARE, _HISTOGRAM = ".compare.png", ".histogram.png"
+# After these no other file can be written either.
+_FATAL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A photograph and the file that its coloured version is written to."""
+
+    source: Path
+    target: Path
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a photograph.
+
+    Attributes:
+        source: the photograph.
+        target: its output.
+        result: "coloured", "skipped" (the output exists) or "failed".
+        notes: what is not as one might expect, each a short phrase.
+        error: why it failed.
+    """
+
+    source: str
+    target: str
+    result: str
+    notes: tuple[str, ...] = ()
+    error: str | None = None
+
+
+def run(config: ColorizeConfig) -> None:
+    """Colour files and folders: `gan-color colorize`.
+
+    One photograph at a time: on a CPU a batch is slower than its photographs one by one, and on a GPU decoding
+    and encoding take longer than the network.
+
+    Raises:
+        UsageError: no input, or an output that is an input or has a suffix that is not written.
+        SomeFailed: the others were coloured, or skipped.
+    """
+    jobs, left_out = plan(config)
+    _require_writable(jobs[0].target.parent, config.output)
+    generator = load_generator(config.checkpoint, choose_device(config.device))
+    outcomes = []
+    for job in tqdm(jobs, "colouring", unit="photo", disable=None):
+        outcome = _colour(generator, job, config)
+        if outcome.error:
+            tqdm.write(f"gan-color: {outcome.error}", file=sys.stderr)
+        outcomes.append(outcome)
+    if config.report:
+        _write_report(config.report, outcomes, left_out)
+    counts = Counter(outcome.result for outcome in outcomes)
+    print(*_summary(outcomes, left_out, config.output), sep="\n")
+    if counts["failed"] == len(outcomes):
+        raise GanColorError(f"none of {len(outcomes)} photographs could be coloured")
+    if counts["failed"]:
+        raise SomeFailed(f"{counts['failed']} of {len(outcomes)} photographs could not be coloured, each named above")
+
+
+def plan(config: ColorizeConfig) -> tuple[list[Job], list[Path]]:
+    """Pair each photograph with an output of its own, before anything is coloured.
+
+    A file's output has its name; a folder's outputs have their paths inside it. A format that is not written gets
+    .png behind its name (`a.gif` becomes `a.gif.png`), and where two photographs of different folders would have
+    one output, the later one gets a number (`a-2.jpg`).
+
+    Args:
+        config: its inputs, output, compare and histogram are read.
+
+    Returns:
+        The jobs in the order of the inputs, and the files in folders that are not named as photographs.
+
+    Raises:
+        UsageError: nothing to colour, an output that is one of the inputs, or a suffix that is not written.
+        DataError: a folder cannot be listed or holds no photograph.
+    """
+    output = config.output.expanduser()
+    found, left_out = _find(_listed(config.inputs), output)
+    if not found:
+        raise UsageError("nothing to colour: give photographs, a folder, or `samples`")
+    is_one_file = len(found) == 1 and not _is_folder(Path(config.inputs[0]).expanduser())
+    if is_one_file and output.suffix and not _is_folder(output):
+        encode.format_of(output)
+        jobs = [Job(next(iter(found)), output)]
+    else:
+        companions = [_COMPARE] * config.compare + [_HISTOGRAM] * config.histogram
+        jobs = _distinct([Job(source, output / place) for source, place in found.items()], companions)
+    inputs = [status for job in jobs if (status := _status(job.source))]
+    inodes = {(status.st_dev, status.st_ino) for status in inputs}
+    for job in jobs:
+        status = _status(job.target)
+        if status and (status.st_dev, status.st_ino) in inodes:
+            raise UsageError(
+                f"--output {shown(config.output)}: {shown(job.target)} is an input itself; write elsewhere"
+            )
+    return jobs, left_out
+
+
+def _listed(inputs: tuple[str, ...]) -> list[str]:
+    """The inputs, with `-` replaced by the paths on standard input and patterns by what they match."""
+    listed = []
+    for given in inputs:
+        if given == "-":
+            data = sys.stdin.buffer.read()
+            lines = data.split(b"\0") if b"\0" in data else data.splitlines()
+            listed += [os.fsdecode(line) for line in lines if line]
+        elif has_magic(given) and not os.path.lexists(given):
+            pattern = str(Path(given).expanduser())
+            matches = sorted(glob(pattern, recursive=True), key=os.fsencode)  # noqa: PTH207 (takes absolute patterns)
+            if not matches:
+                raise UsageError(f"{shown(given)} matches no file")
+            listed += matches
+        else:
+            listed.append(given)
+    return listed
+
+
+def _find(inputs: list[str], output: Path) -> tuple[dict[Path, Path], list[Path]]:
+    """Each photograph with its place inside the output folder, once; and the other files of folders."""
+    found, left_out = {}, []
+    for given in inputs:
+        path = Path(given).expanduser()
+        if given == "samples" and not _status(path):
+            train, val = sources.samples()
+            found |= {photo: Path(f"{photo.stem}.png") for photo in train + val}
+        elif _is_folder(path):
+            # Outputs of an earlier run that lie inside the input are no inputs.
+            earlier = os.path.realpath(output)
+            inside = os.path.realpath(path) != earlier
+            files = [
+                file
+                for file in photos.walk(path)
+                if not (inside and Path(os.path.realpath(file)).is_relative_to(earlier))
+            ]
+            chosen = [file for file in files if file.suffix.lower() in photos.SUFFIXES]
+            if not chosen:
+                photos.find_photos(path)  # says what a folder should hold
+                raise UsageError(f"{shown(path)} holds no photographs but those in --output {shown(output)}")
+            left_out += sorted(set(files) - set(chosen), key=os.fsencode)
+            for file in chosen:
+                found.setdefault(file, file.relative_to(path))
+        else:
+            found.setdefault(path, Path(path.name))
+    return {source: place.with_name(encode.writable_name(place.name)) for source, place in found.items()}, left_out
+
+
+def _distinct(jobs: list[Job], companions: list[str]) -> list[Job]:
+    """Give a number to each target that an earlier job has; a job's companions are targets of its own."""
+    natural = Counter(job.target for job in jobs)
+    taken, distinct = set(), []
+    for job in jobs:
+        target, number = job.target, 1
+        while not taken.isdisjoint(_files(target, companions)) or (number > 1 and target in natural):
+            number += 1
+            target = job.target.with_stem(f"{job.target.stem}-{number}")
+        taken.update(_files(target, companions))
+        distinct.append(Job(job.source, target))
+    return distinct
+
+
+def _files(target: Path, companions: list[str]) -> list[Path]:
+    return [target, *(target.with_name(target.name + companion) for companion in companions)]
+
+
+def _status(path: Path) -> os.stat_result | None:
+    """What the file system says of a path; None where nothing can be found out."""
+    try:
+        return path.stat()
+    except OSError:
+        return None
+
+
+def _is_folder(path: Path) -> bool:
+    status = _status(path)
+    return status is not None and stat.S_ISDIR(status.st_mode)
+
+
+def _is_file(path: Path) -> bool:
+    status = _status(path)
+    return status is not None and stat.S_ISREG(status.st_mode)
+
+
+def _require_writable(folder: Path, output: Path) -> None:
+    """Find out before the long work whether files can be made in a folder to be, leaving nothing there."""
+    there = folder.absolute()
+    while _status(there) is None and there != there.parent:
+        there = there.parent
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        raise UsageError(f"--output {shown(output)} cannot be written: {error.strerror}; write elsewhere") from error
+
+
+def _colour(generator: nn.Module, job: Job, config: ColorizeConfig) -> Outcome:
+    """Colour one photograph and write what is asked for and not yet there."""
+    source, target = os.fspath(job.source), os.fspath(job.target)
+    companions = [_COMPARE] * config.compare + [_HISTOGRAM] * config.histogram
+    wanted = [file for file in _files(job.target, companions) if config.overwrite or not _is_file(file)]
+    if not wanted:
+        return Outcome(source, target, "skipped")
+    try:
+        photo = photos.read_photo(job.source, keep_gps=not config.drop_gps)
+        coloured = colorize(generator, photo, config.size, config.saturation)
+        notes, seen = list(photo.notes), photo.on_white()
+        in_colour = scan.mean_chroma(seen) >= _IN_COLOUR
+        if in_colour:
+            notes.append("it has colour already: only its lightness is used")
+        if job.target in wanted:
+            data, lost = encode.encode(coloured, job.target, photo.exif)
+            notes += lost
+            write_atomically(job.target, data)
+        for file in wanted:
+            if file != job.target:
+                drawn = pictures.compare(seen, coloured, in_colour) if file.name.endswith(_COMPARE) else None
+                _write_png(file, drawn or pictures.histogram(coloured))
+    except PhotoError as error:
+        return Outcome(source, target, "failed", error=str(error))
+    except (MemoryError, torch.OutOfMemoryError):
+        return Outcome(source, target, "failed", error=f"{shown(source)}: not enough memory; lower --size")
+    except GanColorError as error:
+        if getattr(error.__cause__, "errno", None) in _FATAL:
+            raise
+        return Outcome(source, target, "failed", error=str(error))
+    return Outcome(source, target, "coloured", tuple(notes))
+
+
+def _write_png(path: Path, picture: Image.Image) -> None:
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    write_atomically(path, buffer.getvalue())
+
+
+def _summary(outcomes: list[Outcome], left_out: list[Path], output: Path) -> list[str]:
+    """What the user reads at the end: counts, and the notes with the files that they are about."""
+    counts = Counter(outcome.result for outcome in outcomes)
+    lines = [f"coloured {counts['coloured']} of {len(outcomes)} into {shown(output)}"]
+    if counts["skipped"]:
+        lines.append(f"skipped {counts['skipped']}, whose outputs exist; --overwrite colours them again")
+    about: dict[str, list[str]] = {}
+    for outcome in outcomes:
+        for note in outcome.notes:
+            about.setdefault(note, []).append(outcome.source)
+    if left_out:
+        about["not named as a photograph: left out"] = [os.fspath(path) for path in left_out]
+    for note, files in about.items():
+        named = ", ".join(shown(Path(file).name) for file in files[:5])
+        lines.append(f"{len(files)}: {note} ({named}{', ...' if len(files) > 5 else ''})")
+    return lines
+
+
+def _write_report(path: Path, outcomes: list[Outcome], left_out: list[Path]) -> None:
+    counts = Counter(outcome.result for outcome in outcomes)
+    report = {result: counts[result] for result in ("coloured", "skipped", "failed")}
+    report["left_out"] = [os.fspath(file) for file in left_out]
+    report["photographs"] = [dataclasses.asdict(outcome) for outcome in outcomes]
+    write_atomically(path, (json.dumps(report, indent=2) + "\n").encode())
