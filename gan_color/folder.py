@@ -2,7 +2,6 @@
 
 import dataclasses
 import errno
-import io
 import json
 import os
 import stat
@@ -14,7 +13,6 @@ from glob import glob, has_magic
 from pathlib import Path
 
 import torch
-from PIL import Image
 from torch import nn
 from tqdm import tqdm
 
@@ -64,8 +62,7 @@ class Outcome:
 def run(config: ColorizeConfig) -> None:
     """Colour files and folders: `gan-color colorize`.
 
-    One photograph at a time: on a CPU a batch is slower than its photographs one by one, and on a GPU decoding
-    and encoding take longer than the network.
+    One photograph at a time: they rarely have one size, and on a CPU a batch is hardly faster.
 
     Raises:
         UsageError: no input, or an output that is an input or has a suffix that is not written.
@@ -245,8 +242,9 @@ def _colour(generator: nn.Module, job: Job, config: ColorizeConfig) -> Outcome:
             write_atomically(job.target, data)
         for file in wanted:
             if file != job.target:
-                drawn = pictures.compare(seen, coloured, in_colour) if file.name.endswith(_COMPARE) else None
-                _write_png(file, drawn or pictures.histogram(coloured))
+                is_comparison = file.name.endswith(_COMPARE)
+                drawn = pictures.compare(seen, coloured, in_colour) if is_comparison else pictures.histogram(coloured)
+                write_atomically(file, encode.encode(drawn, file)[0])
     except PhotoError as error:
         return Outcome(source, target, "failed", error=str(error))
     except (MemoryError, torch.OutOfMemoryError):
@@ -256,12 +254,6 @@ def _colour(generator: nn.Module, job: Job, config: ColorizeConfig) -> Outcome:
             raise
         return Outcome(source, target, "failed", error=str(error))
     return Outcome(source, target, "coloured", tuple(notes))
-
-
-def _write_png(path: Path, picture: Image.Image) -> None:
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG")
-    write_atomically(path, buffer.getvalue())
 
 
 def _summary(outcomes: list[Outcome], left_out: list[Path], output: Path) -> list[str]:

@@ -30,7 +30,7 @@ def compare(original: Image.Image, coloured: Image.Image, with_original: bool = 
         panels["original"] = original
     width, height = original.size
     gap = 12
-    caption = round(min(32, max(13, height / 24)))
+    caption = round(min(32, max(13, max(width, height) / 32)))
     # A panel is never narrower than its caption.
     column = max(width, 5 * caption)
     page = Image.new("RGB", (gap + len(panels) * (column + gap), gap + height + gap + caption + gap), _PAPER)
