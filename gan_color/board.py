@@ -7,7 +7,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
-from torchvision.transforms.functional import pil_to_tensor, to_pil_image
 from torchvision.utils import make_grid
 
 from gan_color import color
@@ -97,25 +96,3 @@ def grey_fake_real(L: Tensor, fake_ab: Tensor, real_ab: Tensor) -> Tensor:
     """
     rows = [color.lab_to_rgb(L, ab) for ab in (torch.zeros_like(real_ab), fake_ab, real_ab)]
     return make_grid(torch.cat(rows).cpu(), nrow=L.shape[0], padding=2, pad_value=255)
-
-
-def side_by_side(photo: Image.Image, coloured: Image.Image, height: int = 320) -> Image.Image:
-    """Draw a photograph as grey, coloured, original, from left to right.
-
-    Args:
-        photo: the original; grey is its lightness.
-        coloured: what was made of it, of the same proportions.
-        height: of the row, pixels.
-
-    Returns:
-        Pillow image, mode RGB.
-    """
-    size = (max(1, round(height * photo.width / photo.height)), height)
-    original, fake = (picture.convert("RGB").resize(size, Image.Resampling.LANCZOS) for picture in (photo, coloured))
-    L, ab = color.rgb_to_lab(pil_to_tensor(original).unsqueeze(0))
-    grey = to_pil_image(color.lab_to_rgb(L, torch.zeros_like(ab))[0])
-    gap = 8
-    row = Image.new("RGB", (3 * size[0] + 2 * gap, height), "white")
-    for place, picture in enumerate((grey, fake, original)):
-        row.paste(picture, (place * (size[0] + gap), 0))
-    return row

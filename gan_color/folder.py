@@ -17,12 +17,12 @@ from torch import nn
 from tqdm import tqdm
 
 from gan_color import pictures
-from gan_color.checkpoint import load_generator, write_atomically
+from gan_color.checkpoint import write_atomically
 from gan_color.config import ColorizeConfig
 from gan_color.data import encode, photos, scan, sources
-from gan_color.device import choose_device
 from gan_color.errors import GanColorError, PhotoError, SomeFailed, UsageError, shown
 from gan_color.inference import colorize
+from gan_color.onnx_generator import open_generator
 
 # Mean chroma, Lab units, from which a photograph counts as one in colour; training leaves out those below.
 _IN_COLOUR = 4.0
@@ -70,7 +70,7 @@ def run(config: ColorizeConfig) -> None:
     """
     jobs, left_out = plan(config)
     _require_writable(jobs[0].target.parent, config.output)
-    generator = load_generator(config.checkpoint, choose_device(config.device))
+    generator = open_generator(config.checkpoint, config.device)
     outcomes = []
     for job in tqdm(jobs, "colouring", unit="photo", disable=None):
         outcome = _colour(generator, job, config)

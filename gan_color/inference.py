@@ -73,7 +73,7 @@ def working_size(photo_size: tuple[int, int], size: int) -> tuple[int, int]:
 def _predict(generator: nn.Module, L: Tensor) -> Tensor:
     """Run the generator on one L of any size: (1, 1, h, w) to ab (1, 2, h, w), float32 on the CPU."""
     height, width = L.shape[-2:]
-    device = next(generator.parameters()).device
+    device = next((weights.device for weights in generator.parameters()), "cpu")  # an .onnx has no parameters
     padded = F.pad(L, (0, -width % _MULTIPLE, 0, -height % _MULTIPLE), mode="replicate")
     with torch.inference_mode():
         ab = generator(padded.to(device)).float().cpu()

@@ -8,7 +8,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from gan_color import color
-from gan_color.board import Board, grey_fake_real, side_by_side
+from gan_color.board import Board, grey_fake_real
 
 
 def lab_batch(count: int = 3, size: int = 20):
@@ -31,17 +31,6 @@ def test_rows_are_grey_fake_and_real():
         assert torch.equal(fake, color.lab_to_rgb(L, ab.flip(1))[column])
         assert (grey.amax(0) - grey.amin(0)).max() <= 1
     assert (grid[:, :2] == 255).all()
-
-
-def test_side_by_side_is_grey_coloured_and_original():
-    photo = Image.fromarray(lab_batch(1, 40)[0][0].permute(1, 2, 0).numpy()).crop((0, 0, 40, 20))
-    coloured = Image.new("RGB", (120, 60), "teal")
-    row = np.asarray(side_by_side(photo, coloured, height=20))
-    assert row.shape == (20, 3 * 40 + 2 * 8, 3)
-    grey, fake, original = (row[:, left : left + 40].astype(int) for left in (0, 48, 96))
-    assert np.array_equal(original, np.asarray(photo))
-    assert (fake == (0, 128, 128)).all()
-    assert np.ptp(grey, axis=2).max() <= 1 and grey.std() > 10
 
 
 def test_scalars_and_pictures_come_back(tmp_path):
