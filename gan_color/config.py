@@ -145,7 +145,7 @@ class GanConfig(TrainConfig):
     # Normalisation in the discriminator.
     discriminator_norm: Literal["batch", "instance", "spectral", "none"] = "batch"
     # Real and fake photographs pass the discriminator in one batch (together) or in two (apart).
-    discriminator_batch: Literal["together", "apart"] = "apart"
+    discriminator_batch: Literal["together", "apart"] = "together"
     # Steps at the start that train the discriminator alone.
     discriminator_warmup: int = 0
     # Learning rate of the generator's Adam.

@@ -4,7 +4,9 @@ Nothing here keeps state. Which photograph comes at a step is a function of (see
 and flipped one of (seed, epoch, index): the same with any number of workers, and after any interruption.
 """
 
-import os
+import atexit
+import multiprocessing
+import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -171,19 +173,25 @@ def loader(dataset: LabDataset, batches: Sampler | Sequence, workers: int, pin_m
         batch_sampler=batches,
         num_workers=workers,
         pin_memory=pin_memory,
-        worker_init_fn=_leave_the_terminal,
+        worker_init_fn=_leave_signals_to_the_run,
         prefetch_factor=4 if workers else None,
         # Its own, so that beginning to load draws nothing from the random numbers of training.
         generator=torch.Generator(),
     )
 
 
-def _leave_the_terminal(_: int) -> None:
-    """A Ctrl-C or SIGTERM to the whole group must not take the workers from under the last step.
+def _leave_signals_to_the_run(_: int) -> None:
+    """A SIGTERM to every process of a run must not take the workers from under the last step."""
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signum, signal.SIG_IGN)
 
-    Not by ignoring it: the interpreter ends its workers with SIGTERM when it ends, and would wait for ever.
-    """
-    os.setsid()
+
+def _end_workers() -> None:
+    """The interpreter would end them with SIGTERM, which they ignore, and wait for ever."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's own handler would call their end a fault
+    for child in multiprocessing.active_children():
+        if child.daemon:
+            child.kill()
 
 
 def read_batches(batches: DataLoader) -> Iterator[tuple[Tensor, Tensor]]:
@@ -192,8 +200,10 @@ def read_batches(batches: DataLoader) -> Iterator[tuple[Tensor, Tensor]]:
     Raises:
         PhotoError: a photograph could be read before the run, but no longer.
     """
+    iterator = iter(batches)
+    atexit.register(_end_workers)  # only now: before what torch registered for the workers it has just begun
     try:
-        yield from batches
+        yield from iterator
     except PhotoError as error:
         # torch wraps a worker's error in its traceback, the message being the last line.
         last = str(error).strip().splitlines()[-1]

@@ -439,8 +439,7 @@ def test_a_photograph_that_vanishes_during_the_run_is_an_error_of_one_line(tmp_p
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_workers_are_out_of_reach_of_signals_to_the_group(photo_folder):
-    """That a whole run outlives them is tested in test_fit.py."""
+def test_workers_outlive_the_signals_that_every_process_of_a_run_may_get(photo_folder):
     before = set(multiprocessing.active_children())
     dataset = LabDataset(find_photos(photo_folder), 32, train=True)
     with closing(read_batches(loader(dataset, RunOrder(12, 4, 0, 40, 0), 2))) as batches:
@@ -448,7 +447,14 @@ def test_workers_are_out_of_reach_of_signals_to_the_group(photo_folder):
         next(batches)  # one batch of each worker: both have begun
         workers = set(multiprocessing.active_children()) - before
         assert len(workers) == 2
-        assert all(os.getpgid(worker.pid) == worker.pid != os.getpgid(0) for worker in workers)
+        for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            for worker in workers:
+                os.kill(worker.pid, signum)
+            next(batches)
+        assert sum(1 for _ in batches) == 35
+    for worker in workers:
+        worker.join(10)
+        assert worker.exitcode == 0
 
 
 def test_workers_end_when_a_run_is_given_up(photo_folder):
