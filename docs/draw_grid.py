@@ -1,6 +1,6 @@
 """Draw photographs as rows, grey first and real last, with a row for each generator between them.
 
-python docs/draw_grid.py RUN [RUN ...] --photos $PHOTOS/val --name-begins intel --out docs/grid.png
+python docs/draw_grid.py RUN [RUN ...] --photos $PHOTOS/val --name-begins intel --out docs/grid.jpg
 """
 
 from pathlib import Path
@@ -30,7 +30,7 @@ def main(
     Args:
         generators: run folders or generator folders, one a row.
         photos: folder of colour photographs.
-        out: the PNG to write.
+        out: the picture to write, .png or .jpg.
         name_begins: only photographs whose file name begins so.
         columns: photographs, spread evenly over the folder's sorted names: none is picked by hand.
         size: side of a photograph, pixels.
@@ -39,7 +39,7 @@ def main(
     L, ab = (torch.stack(part) for part in zip(*LabDataset(chosen, size), strict=True))
     rows = [torch.zeros_like(ab), *(generate(load_generator(folder), L) for folder in generators), ab]
     grid = make_grid(torch.cat([color.lab_to_rgb(L, row) for row in rows]), nrow=columns, padding=2, pad_value=255)
-    Image.fromarray(grid.permute(1, 2, 0).numpy()).save(out, optimize=True)
+    Image.fromarray(grid.permute(1, 2, 0).numpy()).save(out, optimize=True, quality=92)
     print("\n".join(str(path) for path in chosen))
 
 

@@ -194,7 +194,8 @@ def train(stage: str, options: list[str], run: Path, target: Path, every: float 
 
     def take_terminal() -> None:
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # a notebook under nohup ignores it, the stage must not
+        for signum in (signal.SIGINT, signal.SIGHUP):
+            signal.signal(signum, signal.SIG_DFL)  # a notebook in the background ignores them, the stage must not
 
     command = [sys.executable, "-m", "gan_color", stage, *options, "--out", str(run), *continue_run(run, target)]
     with keep_copying(run, target, every):

@@ -15,9 +15,13 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from gan_color.errors import CheckpointError, GanColorError, shown
+from gan_color.errors import CheckpointError, GanColorError, UsageError, shown
 from gan_color.generators import ARCHITECTURES, Generator
 from gan_color.generators.hub import FORMAT, generator_folder, read_generator_config, to_files
+
+# What the user takes away from new files' permissions; to read it is to set it.
+_UMASK = os.umask(0o022)
+os.umask(_UMASK)
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -37,7 +41,7 @@ def write_atomically(path: Path, data: bytes) -> None:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
             file.flush()
-            os.fchmod(file.fileno(), 0o644)  # mkstemp makes files only their owner can read
+            os.fchmod(file.fileno(), 0o666 & ~_UMASK)  # mkstemp makes files that only their owner can read
             os.fsync(file.fileno())
         Path(temporary).replace(path)
         temporary = None
@@ -51,6 +55,27 @@ def write_atomically(path: Path, data: bytes) -> None:
     finally:  # also when a signal ended the writing
         if temporary:
             Path(temporary).unlink(missing_ok=True)
+
+
+def require_writable(folder: Path, option: str) -> None:
+    """Find out before long work whether files can be made in a folder to be, leaving nothing there.
+
+    Args:
+        folder: it, or the nearest folder above it that exists, is tried.
+        option: the option that named it, for the message.
+
+    Raises:
+        UsageError: no file can be made there.
+    """
+    there = Path(os.path.expanduser(folder)).absolute()
+    while not os.path.lexists(there) and there != there.parent:
+        there = there.parent
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        reason = error.strerror
+        raise UsageError(f"{option} {shown(folder)} cannot be written ({reason}): give another place") from error
 
 
 def save_generator(folder: Path, generator: nn.Module, architecture: str, options: dict, info: dict) -> None:

@@ -214,8 +214,8 @@ class ColorizeConfig:
     # Photographs, folders of them, patterns in quotes ('scans/**/*.tif'), - for a list of paths on standard input
     # (one a line, or ended by NUL), or samples for the embedded ones.
     inputs: tyro.conf.Positional[tuple[str, ...]]
-    # Generator: a run folder or a generator folder.
-    checkpoint: Path
+    # Generator: a run folder, a generator folder, an .onnx file, or the id of a repository on the Hugging Face Hub.
+    checkpoint: str
     # File (for one photograph) or folder to write to, which keeps the inputs' folders; .png, .jpg, .webp, .tif, .bmp.
     output: Path
     # Short side the network sees, pixels; None = the size it was trained at.
@@ -228,7 +228,7 @@ class ColorizeConfig:
     histogram: bool = False
     # Leave out where the photograph was taken; the rest of its EXIF is kept.
     drop_gps: bool = False
-    # Write what became of each photograph to this JSON file.
+    # Write what became of each photograph to this file, NAME.json.
     report: Path | None = None
     # Write over outputs that exist; otherwise they are skipped.
     overwrite: bool = False

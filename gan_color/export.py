@@ -4,12 +4,13 @@ import contextlib
 import io
 import json
 import logging
+import os
 import warnings
 
 import torch
 from torch import nn
 
-from gan_color.checkpoint import load_generator, write_atomically
+from gan_color.checkpoint import load_generator, require_writable, write_atomically
 from gan_color.config import ExportConfig
 from gan_color.errors import GanColorError, UsageError, shown
 from gan_color.onnx_generator import METADATA_KEY, open_session
@@ -30,8 +31,9 @@ def run(config: ExportConfig) -> None:
         CheckpointError: there is no generator, or it is broken.
         GanColorError: onnx is not installed, the export failed, or its results differ; nothing is left behind.
     """
-    if config.output.exists() and not config.overwrite:
+    if os.path.lexists(config.output) and not config.overwrite:
         raise UsageError(f"--output {shown(config.output)} exists: write elsewhere, or give --overwrite")
+    require_writable(config.output.parent, "--output")
     generator = load_generator(config.checkpoint)
     data = to_onnx(generator)
     difference = largest_difference(generator, data)
@@ -65,6 +67,7 @@ def to_onnx(generator: nn.Module) -> bytes:
     """
     try:
         import onnx
+        import onnxruntime  # noqa: F401  what the file is checked with
         import onnxscript  # noqa: F401  torch.onnx needs it
     except ImportError as error:
         raise GanColorError(f"{error.name} is not installed: pip install 'gan-color[export]'") from error

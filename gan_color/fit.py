@@ -123,7 +123,7 @@ def fit(stage: Stage, config: TrainConfig, prepared: Prepared) -> None:
             "stage": type(stage).__name__.lower(),
             "step": step,
             "size": config.size,
-            "data": Path(config.data).name,
+            "data": Path(config.data).resolve().name,
         }
         network = stage.generator_to_use
         described = {name: network.description[name] for name in ("architecture", "options")}

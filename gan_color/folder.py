@@ -6,18 +6,16 @@ import json
 import os
 import stat
 import sys
-import tempfile
 from collections import Counter
 from dataclasses import dataclass
 from glob import glob, has_magic
 from pathlib import Path
 
-import torch
 from torch import nn
 from tqdm import tqdm
 
 from gan_color import pictures
-from gan_color.checkpoint import write_atomically
+from gan_color.checkpoint import require_writable, write_atomically
 from gan_color.config import ColorizeConfig
 from gan_color.data import encode, photos, scan, sources
 from gan_color.errors import GanColorError, PhotoError, SomeFailed, UsageError, shown
@@ -47,7 +45,7 @@ class Outcome:
     Attributes:
         source: the photograph.
         target: its output.
-        result: "coloured", "skipped" (the output exists) or "failed".
+        result: "coloured", "skipped" (the output exists), "added" (pictures beside an output that exists), "failed".
         notes: what is not as one might expect, each a short phrase.
         error: why it failed.
     """
@@ -69,18 +67,23 @@ def run(config: ColorizeConfig) -> None:
         SomeFailed: the others were coloured, or skipped.
     """
     jobs, left_out = plan(config)
-    _require_writable(jobs[0].target.parent, config.output)
+    one_file = len(jobs) == 1 and jobs[0].target == Path(os.path.expanduser(config.output))
+    require_writable(config.output.parent if one_file else config.output, "--output")
+    if config.report:
+        require_writable(config.report.parent, "--report")
     generator = open_generator(config.checkpoint, config.device)
     outcomes = []
-    for job in tqdm(jobs, "colouring", unit="photo", disable=None):
-        outcome = _colour(generator, job, config)
-        if outcome.error:
-            tqdm.write(f"gan-color: {outcome.error}", file=sys.stderr)
-        outcomes.append(outcome)
-    if config.report:
-        _write_report(config.report, outcomes, left_out)
+    try:
+        for job in tqdm(jobs, "colouring", unit="photo", disable=None):
+            outcome = _colour(generator, job, config)
+            if outcome.error:
+                tqdm.write(f"gan-color: {outcome.error}", file=sys.stderr)
+            outcomes.append(outcome)
+    finally:  # after an interrupt or on a full disk, too, it is said what was done
+        print(*_summary(outcomes, len(jobs), left_out, config.output), sep="\n")
+        if config.report:
+            _write_report(config.report, outcomes, left_out)
     counts = Counter(outcome.result for outcome in outcomes)
-    print(*_summary(outcomes, left_out, config.output), sep="\n")
     if counts["failed"] == len(outcomes):
         raise GanColorError(f"none of {len(outcomes)} photographs could be coloured")
     if counts["failed"]:
@@ -104,26 +107,34 @@ def plan(config: ColorizeConfig) -> tuple[list[Job], list[Path]]:
         UsageError: nothing to colour, an output that is one of the inputs, or a suffix that is not written.
         DataError: a folder cannot be listed or holds no photograph.
     """
-    output = config.output.expanduser()
+    output = Path(os.path.expanduser(config.output))
     found, left_out = _find(_listed(config.inputs), output)
     if not found:
         raise UsageError("nothing to colour: give photographs, a folder, or `samples`")
-    is_one_file = len(found) == 1 and not _is_folder(Path(config.inputs[0]).expanduser())
+    companions = _companions(config)
+    is_one_file = len(found) == 1 and not _is_folder(Path(os.path.expanduser(config.inputs[0])))
     if is_one_file and output.suffix and not _is_folder(output):
         encode.format_of(output)
         jobs = [Job(next(iter(found)), output)]
+    elif output.suffix.lower() in photos.SUFFIXES and not _is_folder(output):
+        raise UsageError(f"--output {shown(config.output)} is the name of one picture: name a folder for several")
     else:
-        companions = [_COMPARE] * config.compare + [_HISTOGRAM] * config.histogram
         jobs = _distinct([Job(source, output / place) for source, place in found.items()], companions)
     inputs = [status for job in jobs if (status := _status(job.source))]
     inodes = {(status.st_dev, status.st_ino) for status in inputs}
-    for job in jobs:
-        status = _status(job.target)
+    written = [file for job in jobs for file in _files(job.target, companions)]
+    for option, file in [("--output", file) for file in written] + [("--report", config.report)] * bool(config.report):
+        status = _status(file)
         if status and (status.st_dev, status.st_ino) in inodes:
-            raise UsageError(
-                f"--output {shown(config.output)}: {shown(job.target)} is an input itself; write elsewhere"
-            )
+            raise UsageError(f"{option}: {shown(file)} is an input itself; write elsewhere")
+    if config.report and (config.report in written or (config.report.suffix != ".json" and _status(config.report))):
+        raise UsageError(f"--report {shown(config.report)} is another file: name one that ends in .json")
     return jobs, left_out
+
+
+def _companions(config: ColorizeConfig) -> list[str]:
+    """What is asked for beside each output, as what its name gets behind it."""
+    return [_COMPARE] * config.compare + [_HISTOGRAM] * config.histogram
 
 
 def _listed(inputs: tuple[str, ...]) -> list[str]:
@@ -135,7 +146,7 @@ def _listed(inputs: tuple[str, ...]) -> list[str]:
             lines = data.split(b"\0") if b"\0" in data else data.splitlines()
             listed += [os.fsdecode(line) for line in lines if line]
         elif has_magic(given) and not os.path.lexists(given):
-            pattern = str(Path(given).expanduser())
+            pattern = os.path.expanduser(given)
             matches = sorted(glob(pattern, recursive=True), key=os.fsencode)  # noqa: PTH207 (takes absolute patterns)
             if not matches:
                 raise UsageError(f"{shown(given)} matches no file")
@@ -149,14 +160,14 @@ def _find(inputs: list[str], output: Path) -> tuple[dict[Path, Path], list[Path]
     """Each photograph with its place inside the output folder, once; and the other files of folders."""
     found, left_out = {}, []
     for given in inputs:
-        path = Path(given).expanduser()
+        path = Path(os.path.expanduser(given))
         if given == "samples" and not _status(path):
             train, val = sources.samples()
             found |= {photo: Path(f"{photo.stem}.png") for photo in train + val}
         elif _is_folder(path):
             # Outputs of an earlier run that lie inside the input are no inputs.
-            earlier = os.path.realpath(output)
-            inside = os.path.realpath(path) != earlier
+            earlier, here = os.path.realpath(output), os.path.realpath(path)
+            inside = earlier != here and Path(earlier).is_relative_to(here)
             files = [
                 file
                 for file in photos.walk(path)
@@ -210,28 +221,18 @@ def _is_file(path: Path) -> bool:
     return status is not None and stat.S_ISREG(status.st_mode)
 
 
-def _require_writable(folder: Path, output: Path) -> None:
-    """Find out before the long work whether files can be made in a folder to be, leaving nothing there."""
-    there = folder.absolute()
-    while _status(there) is None and there != there.parent:
-        there = there.parent
-    try:
-        with tempfile.TemporaryFile(dir=there):
-            pass
-    except OSError as error:
-        raise UsageError(f"--output {shown(output)} cannot be written: {error.strerror}; write elsewhere") from error
-
-
 def _colour(generator: nn.Module, job: Job, config: ColorizeConfig) -> Outcome:
     """Colour one photograph and write what is asked for and not yet there."""
     source, target = os.fspath(job.source), os.fspath(job.target)
-    companions = [_COMPARE] * config.compare + [_HISTOGRAM] * config.histogram
-    wanted = [file for file in _files(job.target, companions) if config.overwrite or not _is_file(file)]
+    wanted = [file for file in _files(job.target, _companions(config)) if config.overwrite or not _is_file(file)]
     if not wanted:
         return Outcome(source, target, "skipped")
     try:
         photo = photos.read_photo(job.source, keep_gps=not config.drop_gps)
-        coloured = colorize(generator, photo, config.size, config.saturation)
+        if job.target in wanted:
+            coloured = colorize(generator, photo, config.size, config.saturation)
+        else:  # pictures of an output that exists are of that output
+            coloured = photos.read_rgb(job.target)
         notes, seen = list(photo.notes), photo.on_white()
         in_colour = scan.mean_chroma(seen) >= _IN_COLOUR
         if in_colour:
@@ -247,19 +248,22 @@ def _colour(generator: nn.Module, job: Job, config: ColorizeConfig) -> Outcome:
                 write_atomically(file, encode.encode(drawn, file)[0])
     except PhotoError as error:
         return Outcome(source, target, "failed", error=str(error))
-    except (MemoryError, torch.OutOfMemoryError):
-        return Outcome(source, target, "failed", error=f"{shown(source)}: not enough memory; lower --size")
+    except (MemoryError, RuntimeError) as error:  # torch on a CPU and onnxruntime have no word of their own for it
+        reason = (str(error).strip() or repr(error)).splitlines()[0]
+        return Outcome(source, target, "failed", error=f"{shown(source)}: {reason}; lower --size")
     except GanColorError as error:
         if getattr(error.__cause__, "errno", None) in _FATAL:
             raise
         return Outcome(source, target, "failed", error=str(error))
-    return Outcome(source, target, "coloured", tuple(notes))
+    return Outcome(source, target, "coloured" if job.target in wanted else "added", tuple(notes))
 
 
-def _summary(outcomes: list[Outcome], left_out: list[Path], output: Path) -> list[str]:
+def _summary(outcomes: list[Outcome], asked: int, left_out: list[Path], output: Path) -> list[str]:
     """What the user reads at the end: counts, and the notes with the files that they are about."""
     counts = Counter(outcome.result for outcome in outcomes)
-    lines = [f"coloured {counts['coloured']} of {len(outcomes)} into {shown(output)}"]
+    lines = [f"coloured {counts['coloured']} of {asked} into {shown(output)}"]
+    if counts["added"]:
+        lines.append(f"added pictures beside {counts['added']} outputs that exist")
     if counts["skipped"]:
         lines.append(f"skipped {counts['skipped']}, whose outputs exist; --overwrite colours them again")
     about: dict[str, list[str]] = {}
@@ -276,7 +280,7 @@ def _summary(outcomes: list[Outcome], left_out: list[Path], output: Path) -> lis
 
 def _write_report(path: Path, outcomes: list[Outcome], left_out: list[Path]) -> None:
     counts = Counter(outcome.result for outcome in outcomes)
-    report = {result: counts[result] for result in ("coloured", "skipped", "failed")}
+    report = {result: counts[result] for result in ("coloured", "added", "skipped", "failed")}
     report["left_out"] = [os.fspath(file) for file in left_out]
     report["photographs"] = [dataclasses.asdict(outcome) for outcome in outcomes]
     write_atomically(path, (json.dumps(report, indent=2) + "\n").encode())

@@ -1,5 +1,6 @@
 """Colours a photograph at its own size, keeping its own lightness."""
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,8 @@ from gan_color.data.photos import Photo
 
 # Pixels that lightness and colour are joined at a time: what that needs stays in the processor's cache.
 _STRIP_PIXELS = 1 << 18
+# A single row of a very wide picture is cut, too.
+_LONGEST_ROW = 1 << 18
 # A panorama's long side to the network, in working sizes: bounds the memory that it needs.
 _LONGEST_SIDE_IN_SIZES = 8
 # Every encoder halves five times at most: a multiple of this halves evenly.
@@ -44,7 +47,10 @@ def colorize(
 
     Raises:
         PhotoError: the file cannot be read.
+        ValueError: the generator is in training mode.
     """
+    if generator.training:
+        raise ValueError("the generator is in training mode, where it colours otherwise: call generator.eval() first")
     if isinstance(image, Image.Image):
         image = photos.as_photo(image)
     photo = image if isinstance(image, Photo) else photos.read_photo(Path(image))
@@ -86,12 +92,13 @@ def _join(rgb: Image.Image, ab: Tensor) -> Image.Image:
     # Sideways at once, which is small; downwards strip by strip, from the rows that each strip needs.
     wide = F.interpolate(ab, size=(ab.shape[2], width), mode="bicubic", align_corners=False)
     joined = Image.new("RGB", rgb.size)
-    strip = max(1, _STRIP_PIXELS // width)
-    for top in range(0, height, strip):
-        bottom = min(top + strip, height)
-        L = color.lightness(_as_tensor(rgb.crop((0, top, width, bottom))))
-        coloured = color.lab_to_rgb(L, _rows(wide, height, top, bottom))
-        joined.paste(Image.fromarray(coloured[0].permute(1, 2, 0).contiguous().numpy()), (0, top))
+    columns = min(width, _LONGEST_ROW)
+    rows = max(1, _STRIP_PIXELS // width)
+    for top, left in itertools.product(range(0, height, rows), range(0, width, columns)):
+        bottom, right = min(top + rows, height), min(left + columns, width)
+        L = color.lightness(_as_tensor(rgb.crop((left, top, right, bottom))))
+        coloured = color.lab_to_rgb(L, _rows(wide[..., left:right], height, top, bottom))
+        joined.paste(Image.fromarray(coloured[0].permute(1, 2, 0).contiguous().numpy()), (left, top))
     return joined
 
 

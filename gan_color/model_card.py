@@ -110,7 +110,7 @@ def compose(described: dict, options: dict, measured: dict[str, float]) -> str:
     training = described["training"]
     recipe = {name: value for name, value in options.items() if name not in _NOT_THE_RECIPE}
     for name in ("data", "weights"):
-        recipe[name] = Path(recipe[name]).name
+        recipe[name] = Path(recipe[name]).resolve().name
     from_stage_one = training["stage"] == "gan" and not options["from_scratch"]
     figures = [
         f"| {title} | {measured[tag]:.{decimals}f} | " + (f"{whose} {measured[other]:.{decimals}f} |" if other else "|")

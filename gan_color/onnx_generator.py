@@ -1,6 +1,7 @@
 """A generator that was exported to ONNX, run by onnxruntime, for `colorize` the same as one of PyTorch."""
 
 import json
+import os
 from pathlib import Path
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 from gan_color.checkpoint import load_generator
 from gan_color.device import choose_device
 from gan_color.errors import CheckpointError, GanColorError, UsageError, shown
-from gan_color.generators.hub import FORMAT
+from gan_color.generators.hub import FORMAT, require_description
 
 # The key in the file's metadata under which `gan-color export` leaves config.json and its own version.
 METADATA_KEY = "gan_color"
@@ -28,7 +29,8 @@ class OnnxGenerator(nn.Module):
 
     def __init__(self, path: str | Path):
         super().__init__()
-        path = Path(path).expanduser()
+        self.eval()  # it knows no other mode
+        path = Path(os.path.expanduser(path))
         try:
             self.session = open_session(path.read_bytes())
         except OSError as error:
@@ -40,10 +42,11 @@ class OnnxGenerator(nn.Module):
         metadata = self.session.get_modelmeta().custom_metadata_map
         try:
             self.description = json.loads(metadata[METADATA_KEY])
-            self.trained_size = int(self.description["training"].get("size", 256))
-        except (KeyError, ValueError) as error:
+            format_ = self.description["format"]
+            self.trained_size = require_description(self.description)
+        except (LookupError, ValueError, TypeError, AttributeError) as error:
             raise CheckpointError(f"{shown(path)} is not of gan_color: write it with gan-color export") from error
-        if self.description["format"] != FORMAT:
+        if format_ != FORMAT:
             raise CheckpointError(f"{shown(path)} is of another gan_color: export it again with this one")
 
     def forward(self, L: Tensor) -> Tensor:

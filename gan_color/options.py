@@ -69,7 +69,7 @@ def _config_to_resume(config_class: type, argv: list[str]) -> Path | None:
     if not asked.resume:
         return None
     path = asked.out / "config.yaml"
-    if not os.path.isfile(path):  # noqa: PTH113  answers no for folders that may not be looked into
+    if not os.path.isfile(path):
         raise UsageError(f"--resume: there is no run in {asked.out}; leave --resume out to start one")
     return path
 

@@ -16,14 +16,21 @@ def compare(original: Image.Image, coloured: Image.Image, with_original: bool = 
     """Lay a photograph's versions side by side: grey | coloured (| original).
 
     Args:
-        original: the photograph, mode RGB, of any size; its lightness is the grey version.
-        coloured: what became of it, mode RGB or RGBA, of the same size.
+        original: the photograph, upright, in any 8-bit mode; its lightness is the grey version.
+        coloured: what became of it, of the same size.
         with_original: whether the photograph was in colour, which is then shown as well.
         side: longest side of one version, pixels; larger ones are shrunk.
 
     Returns:
         Pillow image, mode RGB.
+
+    Raises:
+        ValueError: the two differ in size.
     """
+    if original.size != coloured.size:
+        raise ValueError(
+            f"the original is {original.size}, the coloured picture {coloured.size}: pass upright versions"
+        )
     original, coloured = (_at_most(picture, side) for picture in (original, coloured))
     panels = {"grey": _grey(original), "coloured": coloured}
     if with_original:
@@ -112,7 +119,7 @@ def _at_most(picture: Image.Image, side: int) -> Image.Image:
         white = Image.new("RGB", picture.size, "white")
         white.paste(picture, mask=picture.getchannel("A"))
         return white
-    return picture
+    return picture.convert("RGB")
 
 
 def _grey(picture: Image.Image) -> Image.Image:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-import tempfile
 
 import torch
 
@@ -11,7 +10,7 @@ from gan_color.config import MAY_CHANGE_ON_RESUME, TrainConfig
 from gan_color.data import lab, sources
 from gan_color.device import choose_device, choose_precision
 from gan_color.distributed import say
-from gan_color.errors import CheckpointError, DataError, GanColorError, UsageError, shown
+from gan_color.errors import CheckpointError, DataError, UsageError, shown
 from gan_color.generators import pretrained
 from gan_color.options import from_yaml, to_dict
 
@@ -40,22 +39,16 @@ def open_run(config: TrainConfig) -> dict | None:
         The state to go on from, or None for a new run.
 
     Raises:
-        UsageError: the folder holds another run, or options differ that may not change on resuming.
+        UsageError: the folder holds another run or cannot be written, or options differ that may not change on
+            resuming.
         CheckpointError: there is no whole state to resume from.
-        GanColorError: the folder cannot be written.
     """
     # os.path answers no for folders that may not even be looked into; writing to them is refused below.
-    used = any(os.path.exists(config.out / saved) for saved in ("state", "generator"))  # noqa: PTH110
+    used = any(os.path.exists(config.out / saved) for saved in ("state", "generator"))
     if used and not config.resume:
         raise UsageError(f"{shown(config.out)} holds a run already: continue it with --resume, or give another --out")
     state = _state_to_resume(config) if config.resume else None
-    try:
-        config.out.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=config.out).close()
-    except OSError as error:
-        raise GanColorError(
-            f"--out {shown(config.out)} cannot be written ({error.strerror}): give another folder"
-        ) from error
+    checkpoint.require_writable(config.out, "--out")
     return state
 
 

@@ -151,7 +151,7 @@ def test_an_output_folder_that_cannot_be_written_is_refused(photo_folder, tmp_pa
     (tmp_path / "file").write_text("")
     options = ["--data", photo_folder, *TINY]
     code, error = refused(capsys, "pretrain", *options, "--out", tmp_path / "file" / "run")
-    assert code == 1 and "cannot be written" in error
+    assert code == 2 and "cannot be written" in error
 
 
 def test_a_used_run_folder_is_refused_and_kept(pretrained, photo_folder, capsys):

@@ -239,6 +239,8 @@ def test_a_signal_to_the_whole_group_saves_and_resumes(photo_folder, tmp_path, s
     process = subprocess.Popen(
         command, cwd=PROJECT, env=environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
         start_new_session=True,
+        # Tests that run in the background are started with SIGINT ignored, which a run honours.
+        preexec_fn=lambda: signal.signal(signum, signal.SIG_DFL),
     )  # fmt: skip
     metrics = out / "metrics.jsonl"
     deadline = time.monotonic() + 120

@@ -368,3 +368,38 @@ def test_every_nasty_and_legacy_file_is_coloured_or_named(colour, shared, tmp_pa
     for name in ("hopper_gray.jpg", "uncompressed_la.png"):
         own, new = (photos.read_photo(folder / name).rgb for folder in (data / "nasty", tmp_path / "out"))
         assert own.size == new.size
+
+
+def test_a_report_or_a_comparison_never_replaces_a_photograph(pretrained, tmp_path, capsys):
+    for name in ("a.png", "a.png.compare.png"):
+        draw_photo(1).save(tmp_path / name)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    common = ["--checkpoint", pretrained, "--output"]
+    assert run(tmp_path / "a.png", *common, tmp_path / "out", "--report", tmp_path / "a.png") == 2
+    assert "--report" in capsys.readouterr().err
+    source = tmp_path / "a.png.compare.png"
+    assert run(source, *common, tmp_path / "a.png", "--compare", "--overwrite") == 2
+    assert "is an input itself" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_folder_may_be_coloured_into_the_folder_above_it(pretrained, tmp_path):
+    (tmp_path / "scans").mkdir()
+    draw_photo(1).save(tmp_path / "scans" / "a.png")
+    assert run(tmp_path / "scans", "--checkpoint", pretrained, "--output", tmp_path) == 0
+    assert (tmp_path / "a.png").is_file()
+
+
+def test_several_photographs_do_not_make_a_folder_named_like_a_picture(pretrained, tmp_path, capsys):
+    for name in ("a.png", "b.png"):
+        draw_photo(1).save(tmp_path / name)
+    assert run(tmp_path / "a.png", tmp_path / "b.png", "--checkpoint", pretrained, "--output", tmp_path / "o.png") == 2
+    assert "name a folder for several" in capsys.readouterr().err
+    assert not (tmp_path / "o.png").exists()
+
+
+def test_a_name_that_begins_with_a_tilde_is_a_name(pretrained, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    draw_photo(1).save(tmp_path / "~scan.png")
+    assert run("~scan.png", "--checkpoint", pretrained, "--output", "out") == 0
+    assert (tmp_path / "out" / "~scan.png").is_file()

@@ -54,7 +54,7 @@ def levels_of_lightness_off(coloured: Image.Image, photo: Image.Image) -> float:
 @given(st.integers(1, 70), st.integers(1, 70), st.integers(0, 1000))
 def test_size_alpha_and_lightness_are_the_photographs_own(generator, width, height, seed):
     photo = noise(width, height, seed, channels=4)
-    for network in (generator, Vivid()):
+    for network in (generator, Vivid().eval()):
         coloured = colorize(network, photo)
         assert coloured.mode == "RGBA" and coloured.size == photo.size
         assert np.array_equal(np.asarray(coloured)[..., 3], np.asarray(photo)[..., 3])
@@ -64,7 +64,7 @@ def test_size_alpha_and_lightness_are_the_photographs_own(generator, width, heig
 @pytest.mark.parametrize("size", [(1, 1), (1, 70), (70, 1), (31, 33), (641, 431), (3001, 9), (1999, 1003), (5, 4001)])
 def test_odd_and_large_sizes_are_kept(size):
     photo = draw_photo(0, 80, 64).resize(size)
-    coloured = colorize(Vivid(), photo)
+    coloured = colorize(Vivid().eval(), photo)
     assert coloured.size == size and coloured.mode == "RGB"
     assert levels_of_lightness_off(coloured, photo) <= 1
 
@@ -78,7 +78,7 @@ def test_every_mode_is_coloured(mode):
         photo = Image.fromarray(np.asarray(photo.convert("L")).astype(np.uint16) * 257)
     else:
         photo = photo.convert(mode)
-    coloured = colorize(Vivid(), photo)
+    coloured = colorize(Vivid().eval(), photo)
     assert coloured.size == photo.size and coloured.mode == ("RGBA" if mode in ("LA", "RGBA") else "RGB")
     assert levels_of_lightness_off(coloured, photos.as_photo(photo).rgb) <= 1
 
@@ -96,9 +96,9 @@ def test_rows_are_those_of_bicubic_interpolation_wherever_strips_are_cut(small, 
 @pytest.mark.parametrize("pixels", [1, 999, 1 << 30])
 def test_strips_join_exactly_as_one_piece(monkeypatch, pixels):
     photo = draw_photo(3, 200, 601)
-    expected = np.asarray(colorize(Vivid(), photo))
+    expected = np.asarray(colorize(Vivid().eval(), photo))
     monkeypatch.setattr(inference, "_STRIP_PIXELS", pixels)
-    assert np.array_equal(np.asarray(colorize(Vivid(), photo)), expected)
+    assert np.array_equal(np.asarray(colorize(Vivid().eval(), photo)), expected)
 
 
 def test_colour_is_what_the_generator_says(generator):
@@ -111,7 +111,7 @@ def test_colour_is_what_the_generator_says(generator):
 
 
 def test_the_network_sees_the_photograph_padded_and_not_stretched():
-    network = Vivid()
+    network = Vivid().eval()
     colorize(network, draw_photo(5, 300, 150), size=100)
     (seen,) = network.seen
     assert seen.shape == (1, 1, 128, 224)
@@ -130,7 +130,7 @@ def test_a_panorama_is_seen_whole_within_reason():
 
 
 def test_saturation_scales_chroma_and_keeps_lightness():
-    photo, network = draw_photo(6), Vivid()
+    photo, network = draw_photo(6), Vivid().eval()
     network.strength.data.fill_(0.1)  # all of it inside sRGB
     chroma = {}
     for factor in (0, 0.5, 1):
@@ -153,7 +153,7 @@ def test_grey_and_coloured_versions_of_a_photograph_become_the_same(generator):
 
 def test_what_lies_under_transparent_parts_does_not_reach_the_network():
     images = [draw_photo(seed).convert("RGBA") for seed in (1, 2)]
-    networks = [Vivid(), Vivid()]
+    networks = [Vivid().eval(), Vivid().eval()]
     for image, network in zip(images, networks, strict=True):
         image.putalpha(0)
         colorize(network, image)

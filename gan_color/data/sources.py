@@ -149,12 +149,12 @@ def _find(data: str, data_root: Path, breed: str | None) -> tuple[list[Path], li
     if data in named:
         return named[data]()
     # os.path answers no where Path raises: names too long for the system, users that do not exist.
-    path = Path(os.path.expanduser(data))  # noqa: PTH111
-    if os.path.isdir(path):  # noqa: PTH112
+    path = Path(os.path.expanduser(data))
+    if os.path.isdir(path):
         if (path / "train").is_dir() and (path / "val").is_dir():
             return find_photos(path / "train"), find_photos(path / "val")
         return find_photos(path), None
-    if os.path.isfile(path):  # noqa: PTH113
+    if os.path.isfile(path):
         return _listed(path), None
     near = difflib.get_close_matches(data, named, n=1)
     hint = f"; did you mean {near[0]}?" if near else f": give a folder, a list file, or one of {', '.join(named)}"

@@ -25,6 +25,8 @@ class Generator(
     They write and read the very files that a run writes, so that each loads what the other saved.
     """
 
+    # Side of the square it was trained at, pixels; what `colorize` shows it unless told otherwise.
+    trained_size: int = 256
     # What config.json says; set by `generators.build` and by loading.
     description: dict | None = None
     # The model card that lay beside the weights, to travel on with them.
@@ -67,7 +69,7 @@ class Generator(
             CheckpointError: nothing there, broken, or of another architecture than this class.
         """
         folder = pretrained_model_name_or_path
-        if not Path(folder).is_dir():
+        if not os.path.isdir(folder):
             options = {"cache_dir": cache_dir, "force_download": force_download, "local_files_only": local_files_only}
             folder = _download(str(folder), revision=revision, token=token, **options)
         return cls.from_files(generator_folder(folder)).to(map_location)
@@ -90,7 +92,7 @@ class Generator(
         try:
             generator = cls(**config["options"])
             weights = safetensors.torch.load(path.read_bytes())
-        except (TypeError, GanColorError) as error:
+        except (TypeError, ValueError, AttributeError, GanColorError) as error:
             raise CheckpointError(f"{shown(folder / _CONFIG)} is not of a {cls.__name__}: {error}") from error
         except OSError as error:
             raise CheckpointError(f"{shown(path)} cannot be read: {error.strerror}") from error
@@ -98,8 +100,8 @@ class Generator(
             raise CheckpointError(f"{shown(path)} is broken ({error}): copy it again or save it anew") from error
         _load_strictly(generator, weights, path)
         generator.description = config
-        generator.trained_size = int(config["training"].get("size", 256))
-        if (folder / _CARD).is_file():
+        generator.trained_size = require_description(config)
+        if os.path.isfile(folder / _CARD):
             generator.card = (folder / _CARD).read_text(encoding="utf-8", errors="replace")
         return generator.eval()
 
@@ -135,12 +137,12 @@ def generator_folder(folder: str | Path) -> Path:
     Raises:
         CheckpointError: there is no generator in any.
     """
-    path = Path(folder).expanduser()
+    path = Path(os.path.expanduser(folder))
     for candidate in (path, path / "generator"):
-        if os.path.isfile(candidate / _CONFIG):  # noqa: PTH113  answers no for folders that may not be looked into
+        if os.path.isfile(candidate / _CONFIG):
             return candidate
     # Beside other local folders a name with a slash is a slip of the pen, and nothing to ask the hub for.
-    if re.fullmatch(r"[\w.-]+/[\w.-]+", str(folder)) and not path.parent.exists():
+    if re.fullmatch(r"(?!checkpoints/)\w[\w.-]*/[\w.-]+", str(folder)) and not os.path.exists(path.parent):
         return _download(str(folder))
     raise CheckpointError(
         f"there is no generator in {shown(path)}: give a run folder, such as checkpoints/pretrain, or a folder "
@@ -158,14 +160,32 @@ def read_generator_config(folder: Path) -> dict:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
         format_ = config["format"]
-        config["architecture"], config["options"], config["training"]
+        require_description(config)
     except OSError as error:
         raise CheckpointError(f"{shown(path)} cannot be read: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{shown(path)} does not describe a generator: copy it again") from error
     if format_ != FORMAT:
         raise CheckpointError(f"{shown(path)} has format {format_}, this gan_color reads {FORMAT}: update gan_color")
     return config
+
+
+def require_description(config: dict) -> int:
+    """Check that a description read from anyone's file has the shape that is relied on.
+
+    Args:
+        config: what `config.json`, or the metadata of an .onnx file, says.
+
+    Returns:
+        The side the generator was trained at, pixels.
+
+    Raises:
+        LookupError, TypeError, ValueError, AttributeError: it has not.
+    """
+    size = int(config["training"].get("size", 256))
+    if not (isinstance(config["architecture"], str) and isinstance(config["options"], dict) and 1 <= size <= 65536):
+        raise ValueError("not a description of a generator")
+    return size
 
 
 def _download(repo_id: str, **options) -> Path:
