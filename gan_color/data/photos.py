@@ -74,8 +74,8 @@ def find_photos(folder: Path) -> list[Path]:
 def walk(folder: Path) -> list[Path]:
     """List the files in a folder and its subfolders.
 
-    Hidden files and folders are left out, links are followed, a loop of links is walked once, and only
-    regular files are listed: a pipe or a device is never opened.
+    Hidden files and folders are left out, links are followed, and a loop of links is walked once. Links that lead
+    nowhere, pipes and devices are listed, to be named by `read_bytes`, which opens none of them.
 
     Args:
         folder: where to look.
@@ -102,12 +102,10 @@ def walk(folder: Path) -> list[Path]:
             if entry.name.startswith("."):
                 continue
             try:
-                if entry.is_dir():
-                    waiting.append(Path(entry.path))
-                elif entry.is_file():
-                    found.append(Path(entry.path))
+                is_folder = entry.is_dir()
             except OSError:
-                continue  # a link that leads nowhere or in a circle
+                is_folder = False  # a link that leads in a circle
+            (waiting if is_folder else found).append(Path(entry.path))
     return sorted(found, key=os.fsencode)
 
 

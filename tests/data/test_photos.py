@@ -137,19 +137,20 @@ def test_find_photos_names_a_folder_reached_twice_the_same_whatever_order_it_is_
     assert find_photos(tmp_path) == forwards
 
 
-def test_find_photos_leaves_out_a_link_that_leads_nowhere(tmp_path):
+def test_a_link_that_leads_nowhere_is_listed_to_be_named(tmp_path):
     made = make_empty(tmp_path, "photo.jpg")
     (tmp_path / "gone.jpg").symlink_to(tmp_path / "no such file.jpg")
     (tmp_path / "gone").symlink_to(tmp_path / "no such folder")
-    assert find_photos(tmp_path) == made
+    assert find_photos(tmp_path) == sorted([*made, tmp_path / "gone.jpg"])
+    assert "No such file" in refusal(tmp_path / "gone.jpg")
 
 
 @pytest.mark.timeout(30)  # opening a pipe waits for ever
-def test_a_pipe_is_neither_listed_nor_opened(tmp_path):
+def test_a_pipe_is_listed_to_be_named_and_never_opened(tmp_path):
     made = make_empty(tmp_path, "photo.jpg")
     os.mkfifo(tmp_path / "pipe.jpg")
     (tmp_path / "folder.jpg").mkdir()
-    assert find_photos(tmp_path) == made
+    assert find_photos(tmp_path) == sorted([*made, tmp_path / "pipe.jpg"])
     assert "not a regular file" in refusal(tmp_path / "pipe.jpg")
     assert "not a regular file" in refusal(tmp_path / "folder.jpg")
 
