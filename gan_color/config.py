@@ -89,9 +89,8 @@ class TrainConfig:
     resume: bool = False
 
     def __post_init__(self):
-        for option in ("batch_size", "accumulate", "epochs", "log_every", "sample_every", "sample_count"):
-            _require(getattr(self, option) >= 1, option, getattr(self, option), "1 or more")
-        for option in ("save_every", "val_every"):
+        counts = ("batch_size", "accumulate", "epochs", "sample_count")
+        for option in (*counts, "log_every", "sample_every", "save_every", "val_every"):
             _require(getattr(self, option) >= 1, option, getattr(self, option), "1 or more")
         for option in ("crops", "max_steps", "val_count"):
             value = getattr(self, option)

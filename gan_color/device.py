@@ -61,6 +61,11 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if native else torch.float32
 
 
+def precision_name(precision: torch.dtype) -> str:
+    """Such as "bfloat16", for messages and saved states."""
+    return str(precision).removeprefix("torch.")
+
+
 def autocast(device: torch.device, precision: torch.dtype) -> torch.autocast:
     """Run convolutions in the chosen precision; losses and colour cast back to float32 themselves."""
     return torch.autocast(device.type, dtype=precision, enabled=precision != torch.float32)

@@ -15,6 +15,7 @@ from gan_color import checkpoint, distributed, model_card
 from gan_color.board import Board
 from gan_color.config import TrainConfig
 from gan_color.data import lab
+from gan_color.device import precision_name
 from gan_color.distributed import say
 from gan_color.errors import CheckpointError, Stopped, shown
 from gan_color.interrupts import caught_signals, one_line_faults
@@ -134,7 +135,7 @@ def fit(stage: Stage, config: TrainConfig, prepared: Prepared) -> None:
             "config": to_dict(config),
             "data": prepared.data_digest,
             "world": world,
-            "precision": str(prepared.precision).removeprefix("torch."),
+            "precision": precision_name(prepared.precision),
             "stage": stage.state_dict(),
             "rng": _rng_state(device),
             "meter": meter.state_dict(),
@@ -213,12 +214,19 @@ def lr_scale(progress: float, warmup: float, decay_from: float) -> float:
 
 
 def _clear_leftovers(config: TrainConfig) -> None:
-    """Remove what a run left that ended before it saved anything, and what a kill left half written."""
+    """Remove what a run left that ended before it saved anything, and what a kill left half written.
+
+    Only where a run's own config.yaml and metrics.jsonl lie, and only files named as a run names them: the folder may
+    be anyone's.
+    """
+    if not all((config.out / name).is_file() for name in ("config.yaml", "metrics.jsonl")):
+        return
     for folder in (config.out, config.out / "state", config.out / "generator"):
         for temporary in folder.glob(".*.tmp"):
             temporary.unlink(missing_ok=True)
     if not config.resume:
-        for path in (*config.out.glob("events.out.tfevents.*"), *(config.out / "samples").glob("*.png")):
+        grids = [(config.out / "samples").glob(f"{name}-{'[0-9]' * 8}.png") for name in ("val", "train")]
+        for path in (*config.out.glob("events.out.tfevents.*"), *grids[0], *grids[1]):
             path.unlink()
         (config.out / "metrics.jsonl").unlink(missing_ok=True)
 

@@ -8,7 +8,7 @@ import torch
 from gan_color import checkpoint, distributed
 from gan_color.config import MAY_CHANGE_ON_RESUME, TrainConfig
 from gan_color.data import lab, sources
-from gan_color.device import choose_device, choose_precision
+from gan_color.device import choose_device, choose_precision, precision_name
 from gan_color.distributed import say
 from gan_color.errors import CheckpointError, DataError, UsageError, shown
 from gan_color.generators import pretrained
@@ -128,16 +128,12 @@ def prepare(config: TrainConfig, state: dict | None) -> Prepared:
         f"{config.size}x{config.size}"
     )
     precision = choose_precision(config.precision, device)
-    say(f"on {device} in {_name(precision)}, {distributed.world()} process(es)")
-    if state and state["precision"] != _name(precision):
-        say(f"changed on resuming: precision {state['precision']} -> {_name(precision)}")
+    say(f"on {device} in {precision_name(precision)}, {distributed.world()} process(es)")
+    if state and state["precision"] != precision_name(precision):
+        say(f"changed on resuming: precision {state['precision']} -> {precision_name(precision)}")
     if device.type == "cuda" and precision == torch.float32 and config.precision == "auto":
         say("this GPU has no bfloat16: --precision fp16 uses its half-precision units")
     return Prepared(device, precision, train, val, found.digest, per_epoch, last_step, state)
-
-
-def _name(precision: torch.dtype) -> str:
-    return str(precision).removeprefix("torch.")
 
 
 def choose_weights(config: TrainConfig) -> str:

@@ -341,3 +341,19 @@ def test_the_weights_a_run_began_with_stay_on_record(train, tmp_path):
     weights.unlink()
     train("pretrain", run, "--weights", "auto", "--max-steps", "4", "--resume")
     assert yaml.safe_load((run / "config.yaml").read_text())["weights"] == str(weights)
+
+
+def test_nobody_elses_files_are_cleared_from_a_run_folder(train, tmp_path):
+    """A new run in a folder with pictures of its owner's; and after a first one that saved nothing."""
+    out = tmp_path / "mine"
+    (out / "samples").mkdir(parents=True)
+    owned = [out / "samples" / "holiday.png", out / "events.out.tfevents.others", out / ".draft.tmp"]
+    for path in owned:
+        path.write_text("mine")
+    train("pretrain", out, "--max-steps", "1")
+    assert [path.read_text() for path in owned] == ["mine"] * 3
+    shutil.rmtree(out / "state")
+    shutil.rmtree(out / "generator")
+    train("pretrain", out, "--max-steps", "1")
+    assert owned[0].read_text() == "mine"
+    assert len(list((out / "samples").glob("val-*.png"))) == 2
