@@ -9,14 +9,13 @@ square in Lab units, and how many photographs each method is best for.
 
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 import tyro
 from torch import Tensor
 from tqdm import tqdm
 
-from gan_color import color
+from gan_color import color, images
 from gan_color.data import photos
 from gan_color.inference import working_size
 
@@ -77,7 +76,7 @@ def main(folder: tyro.conf.Positional[Path], size: int = 128, count: int = 120):
     errors = {name: [] for name in METHODS}
     for path in tqdm(chosen, disable=None):
         photo = photos.read_rgb(path)
-        L, ab = color.rgb_to_lab(torch.from_numpy(np.array(photo)).permute(2, 0, 1)[None])
+        L, ab = color.rgb_to_lab(images.to_tensor(photo))
         width, height = working_size(photo.size, size)
         small_L, small_ab = (
             F.interpolate(part, size=(height, width), mode="bicubic", antialias=True) for part in (L, ab)

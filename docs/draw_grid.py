@@ -7,10 +7,9 @@ from pathlib import Path
 
 import torch
 import tyro
-from PIL import Image
 from torchvision.utils import make_grid
 
-from gan_color import color, load_generator
+from gan_color import color, images, load_generator
 from gan_color.data import LabDataset
 from gan_color.data.photos import find_photos
 from gan_color.prepare import spread
@@ -39,7 +38,7 @@ def main(
     L, ab = (torch.stack(part) for part in zip(*LabDataset(chosen, size), strict=True))
     rows = [torch.zeros_like(ab), *(generate(load_generator(folder), L) for folder in generators), ab]
     grid = make_grid(torch.cat([color.lab_to_rgb(L, row) for row in rows]), nrow=columns, padding=2, pad_value=255)
-    Image.fromarray(grid.permute(1, 2, 0).numpy()).save(out, optimize=True, quality=92)
+    images.to_image(grid).save(out, optimize=True, quality=92)
     print("\n".join(str(path) for path in chosen))
 
 

@@ -4,12 +4,11 @@ import json
 from pathlib import Path
 
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from torchvision.utils import make_grid
 
-from gan_color import color
+from gan_color import color, images
 from gan_color.checkpoint import write_atomically
 
 
@@ -62,7 +61,7 @@ class Board:
         self.writer.flush()
         path = self.folder / "samples" / f"{tag.rsplit('/', 1)[-1]}-{step:08d}.png"
         path.parent.mkdir(exist_ok=True)
-        Image.fromarray(grid.permute(1, 2, 0).numpy()).save(path)
+        images.to_image(grid).save(path)
 
     def flush(self) -> None:
         """Bring everything to the disk, as at each checkpoint."""

@@ -3,13 +3,12 @@
 import itertools
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from gan_color import color
+from gan_color import color, images
 from gan_color.data import photos
 from gan_color.data.photos import Photo
 
@@ -57,7 +56,7 @@ def colorize(
     small = photo.on_white().resize(
         working_size(photo.rgb.size, size or generator.trained_size), Image.Resampling.BICUBIC
     )
-    ab = saturation * _predict(generator, color.lightness(_as_tensor(small)))
+    ab = saturation * _predict(generator, color.lightness(images.to_tensor(small)))
     coloured = _join(photo.rgb, ab)
     if photo.alpha is not None:
         coloured.putalpha(photo.alpha)
@@ -96,9 +95,9 @@ def _join(rgb: Image.Image, ab: Tensor) -> Image.Image:
     rows = max(1, _STRIP_PIXELS // width)
     for top, left in itertools.product(range(0, height, rows), range(0, width, columns)):
         bottom, right = min(top + rows, height), min(left + columns, width)
-        L = color.lightness(_as_tensor(rgb.crop((left, top, right, bottom))))
+        L = color.lightness(images.to_tensor(rgb.crop((left, top, right, bottom))))
         coloured = color.lab_to_rgb(L, _rows(wide[..., left:right], height, top, bottom))
-        joined.paste(Image.fromarray(coloured[0].permute(1, 2, 0).contiguous().numpy()), (left, top))
+        joined.paste(images.to_image(coloured), (left, top))
     return joined
 
 
@@ -119,8 +118,3 @@ def _rows(x: Tensor, height: int, top: int, bottom: int) -> Tensor:
         row = (first.long() + offset).clamp(0, x.shape[2] - 1)
         rows = rows + weight * x[:, :, row]
     return rows
-
-
-def _as_tensor(photo: Image.Image) -> Tensor:
-    """(1, 3, H, W) uint8 of an RGB image."""
-    return torch.from_numpy(np.array(photo)).permute(2, 0, 1).unsqueeze(0).contiguous()

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from gan_color import color
+from gan_color import color, images
 
 _PAPER, _INK, _FAINT = (255, 255, 255), (60, 60, 60), (225, 225, 225)
 _CHANNELS = {"red": (214, 60, 52), "green": (46, 160, 67), "blue": (48, 105, 220)}
@@ -115,15 +115,10 @@ def _at_most(picture: Image.Image, side: int) -> Image.Image:
     """A picture on white, mode RGB, no side longer than `side`."""
     if max(picture.size) > side:
         picture = ImageOps.contain(picture, (side, side), Image.Resampling.LANCZOS)
-    if picture.mode == "RGBA":
-        white = Image.new("RGB", picture.size, "white")
-        white.paste(picture, mask=picture.getchannel("A"))
-        return white
-    return picture.convert("RGB")
+    return images.on_white(picture)
 
 
 def _grey(picture: Image.Image) -> Image.Image:
     """A picture's lightness alone, which is not the grey that Pillow makes."""
-    L = color.lightness(torch.from_numpy(np.array(picture)).permute(2, 0, 1).unsqueeze(0))
-    rgb = color.lab_to_rgb(L, torch.zeros(1, 2, *L.shape[-2:]))
-    return Image.fromarray(rgb[0].permute(1, 2, 0).contiguous().numpy())
+    L = color.lightness(images.to_tensor(picture))
+    return images.to_image(color.lab_to_rgb(L, torch.zeros(1, 2, *L.shape[-2:])))

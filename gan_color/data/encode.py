@@ -6,6 +6,7 @@ from pathlib import Path
 
 from PIL import Image, ImageCms
 
+from gan_color import images
 from gan_color.errors import PhotoError, UsageError, shown
 
 _FORMAT = {
@@ -67,9 +68,7 @@ def encode(picture: Image.Image, path: Path, exif: bytes | None = None) -> tuple
     if format_ != "BMP":
         options["icc_profile"] = _srgb_profile()
     if picture.mode == "RGBA" and format_ not in _HOLD_ALPHA:
-        white = Image.new("RGB", picture.size, "white")
-        white.paste(picture, mask=picture.getchannel("A"))
-        picture = white
+        picture = images.on_white(picture)
         notes.append(f"{format_} holds no transparency: laid on white")
     if exif and (format_ == "BMP" or (format_ == "JPEG" and len(exif) > _LARGEST_EXIF_IN_JPEG)):
         notes.append(f"{format_} cannot hold its EXIF: left out")

@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from gan_color import color
+from gan_color import color, images
 from gan_color.data.photos import read_rgb
 from gan_color.errors import PhotoError, UsageError
 
@@ -89,10 +89,8 @@ class LabDataset(Dataset):
         side = share * min(photo.size)
         left, top = across * (photo.width - side), down * (photo.height - side)
         square = photo.resize((self.size, self.size), Image.Resampling.BICUBIC, (left, top, left + side, top + side))
-        rgb = torch.from_numpy(np.array(square)).permute(2, 0, 1)
-        if mirrored:
-            rgb = rgb.flip(-1)
-        L, ab = color.rgb_to_lab(rgb.unsqueeze(0).contiguous())
+        rgb = images.to_tensor(square)
+        L, ab = color.rgb_to_lab(rgb.flip(-1) if mirrored else rgb)
         return L.squeeze(0), ab.squeeze(0)
 
 

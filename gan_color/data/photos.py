@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageCms
 
+from gan_color import images
 from gan_color.data import exif
 from gan_color.errors import DataError, PhotoError, shown
 
@@ -49,7 +50,7 @@ class Photo:
 
     def on_white(self) -> Image.Image:
         """The picture as it is seen on a white page, mode RGB."""
-        return _on_white(self.rgb, self.alpha)
+        return images.on_white(self.rgb, self.alpha)
 
 
 def find_photos(folder: Path) -> list[Path]:
@@ -173,7 +174,7 @@ def as_rgb(image: Image.Image) -> Image.Image:
         Pillow image, mode RGB.
     """
     rgb, alpha, _ = _decode(image)
-    return exif.upright(_on_white(rgb, alpha), image)
+    return exif.upright(images.on_white(rgb, alpha), image)
 
 
 def as_photo(image: Image.Image, keep_gps: bool = True) -> Photo:
@@ -215,10 +216,6 @@ def _opened(path: Path, data: bytes) -> Iterator[Image.Image]:
         raise PhotoError(f"{shown(path)}: not a photograph in a format of {', '.join(FORMATS)}") from error
     except Exception as error:  # Pillow's decoders raise a dozen types for broken files
         raise PhotoError(f"{shown(path)}: broken ({str(error).splitlines()[0] if str(error) else error!r})") from error
-
-
-def _on_white(rgb: Image.Image, alpha: Image.Image | None) -> Image.Image:
-    return rgb if alpha is None else Image.composite(rgb, Image.new("RGB", rgb.size, "white"), alpha)
 
 
 def _decode(image: Image.Image) -> tuple[Image.Image, Image.Image | None, bool]:

@@ -6,12 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import torch
 from PIL import Image
 from tqdm import tqdm
 
-from gan_color import color
+from gan_color import color, images
 from gan_color.data import photos
 from gan_color.errors import PhotoError
 
@@ -52,8 +50,7 @@ def mean_chroma(photo: Image.Image) -> float:
     """Mean chroma of a photograph (mode RGB), Lab units; 0 is grey."""
     scale = min(1, _LOOK_SIDE / max(photo.size))
     small = photo.resize([max(1, round(side * scale)) for side in photo.size], reducing_gap=2)
-    rgb = torch.from_numpy(np.array(small)).permute(2, 0, 1).unsqueeze(0)
-    _, ab = color.rgb_to_lab(rgb)
+    _, ab = color.rgb_to_lab(images.to_tensor(small))
     return color.mean_chroma(ab).item()
 
 
