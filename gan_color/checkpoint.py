@@ -15,9 +15,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from gan_color.device import choose_device
 from gan_color.errors import CheckpointError, GanColorError, UsageError, shown
 from gan_color.generators import ARCHITECTURES, Generator
 from gan_color.generators.hub import FORMAT, generator_folder, read_generator_config, to_files
+from gan_color.onnx_generator import OnnxGenerator
 
 # What the user takes away from new files' permissions; to read it is to set it.
 _UMASK = os.umask(0o022)
@@ -95,20 +97,27 @@ def save_generator(folder: Path, generator: nn.Module, architecture: str, option
         write_atomically(folder / name, data)
 
 
-def load_generator(folder: str | Path, device: str | torch.device = "cpu") -> Generator:
+def load_generator(folder: str | Path, device: str | torch.device = "cpu") -> Generator | OnnxGenerator:
     """Load a generator to colour with.
 
     Args:
-        folder: a run folder, its `generator` folder, or the id of a repository on the Hugging Face Hub
-            ("user/name"), which is downloaded once.
-        device: where it shall run.
+        folder: a run folder, its `generator` folder, the id of a repository on the Hugging Face Hub
+            ("user/name"), which is downloaded once, or an .onnx file that `gan-color export` wrote.
+        device: where it shall run: as `--device` takes it, such as "auto", or a torch.device.
 
     Returns:
-        The generator in evaluation mode; `generator.trained_size` is the side it was trained at, pixels.
+        The generator in evaluation mode; `generator.trained_size` is the side it was trained at, pixels, and
+        `generator.description` what config.json says.
 
     Raises:
         CheckpointError: nothing there, or a file is broken or does not fit; says the cure.
+        UsageError: there is no such device, or an .onnx file is asked to run on another than the CPU.
     """
+    if Path(folder).suffix == ".onnx":
+        if str(device) not in ("auto", "cpu"):
+            raise UsageError(f"--device {device}: an .onnx file runs on the cpu; give the run folder as --checkpoint")
+        return OnnxGenerator(folder)
+    device = choose_device(device) if isinstance(device, str) else device
     folder = generator_folder(folder)
     architecture = read_generator_config(folder)["architecture"]
     if architecture not in ARCHITECTURES:

@@ -252,11 +252,12 @@ class ExportConfig:
 
     def __post_init__(self):
         _require(self.output.suffix == ".onnx", "output", self.output, "a file that ends in .onnx")
+        _require(self.checkpoint.suffix != ".onnx", "checkpoint", self.checkpoint, "a run folder, not an export")
 
 
 @dataclass(frozen=True, kw_only=True)
 class InfoConfig:
     """Print what a checkpoint is: architecture, parameters, how it was trained."""
 
-    # Generator: a run folder or a generator folder.
-    checkpoint: tyro.conf.Positional[Path]
+    # Generator: a run folder, a generator folder, an .onnx file, or the id of a repository on the Hugging Face Hub.
+    checkpoint: tyro.conf.Positional[str]

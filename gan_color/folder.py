@@ -15,12 +15,11 @@ from torch import nn
 from tqdm import tqdm
 
 from gan_color import pictures
-from gan_color.checkpoint import require_writable, write_atomically
+from gan_color.checkpoint import load_generator, require_writable, write_atomically
 from gan_color.config import ColorizeConfig
 from gan_color.data import encode, photos, scan, sources
 from gan_color.errors import GanColorError, PhotoError, SomeFailed, UsageError, shown
 from gan_color.inference import colorize
-from gan_color.onnx_generator import open_generator
 
 # Mean chroma, Lab units, from which a photograph counts as one in colour; training leaves out those below.
 _IN_COLOUR = 4.0
@@ -71,7 +70,7 @@ def run(config: ColorizeConfig) -> None:
     require_writable(config.output.parent if one_file else config.output, "--output")
     if config.report:
         require_writable(config.report.parent, "--report")
-    generator = open_generator(config.checkpoint, config.device)
+    generator = load_generator(config.checkpoint, config.device)
     outcomes = []
     try:
         for job in tqdm(jobs, "colouring", unit="photo", disable=None):

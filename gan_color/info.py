@@ -1,9 +1,8 @@
 """Says what a checkpoint is: `gan-color info`."""
 
-from gan_color import checkpoint
+from gan_color.checkpoint import load_generator
 from gan_color.config import InfoConfig
 from gan_color.errors import shown
-from gan_color.generators import hub
 
 
 def run(config: InfoConfig) -> None:
@@ -12,12 +11,12 @@ def run(config: InfoConfig) -> None:
     Raises:
         CheckpointError: there is no generator, or it is broken.
     """
-    folder = hub.generator_folder(config.checkpoint)
-    described = hub.read_generator_config(folder)
-    generator = checkpoint.load_generator(folder)
+    generator = load_generator(config.checkpoint)
+    described = generator.description
     options = ", ".join(f"{name} {value}" for name, value in described["options"].items())
-    print(f"generator     {shown(folder)}")
+    print(f"generator     {shown(config.checkpoint)}")
     print(f"architecture  {described['architecture']} ({options})")
-    print(f"parameters    {sum(parameter.numel() for parameter in generator.parameters()):,}")
+    count = sum(parameter.numel() for parameter in generator.parameters())
+    print(f"parameters    {count:,}" if count else f"exported by   gan_color {described.get('version', 'unknown')}")
     for name, value in described["training"].items():
         print(f"{name:<13} {value}")

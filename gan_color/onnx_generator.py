@@ -7,9 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from gan_color.checkpoint import load_generator
-from gan_color.device import choose_device
-from gan_color.errors import CheckpointError, GanColorError, UsageError, shown
+from gan_color.errors import CheckpointError, GanColorError, shown
 from gan_color.generators.hub import FORMAT, require_description
 
 # The key in the file's metadata under which `gan-color export` leaves config.json and its own version.
@@ -59,24 +57,6 @@ class OnnxGenerator(nn.Module):
             ab: (N, 2, H, W) float32 on the CPU, in (-1, 1).
         """
         return torch.from_numpy(self.session.run(["ab"], {"L": L.cpu().numpy()})[0])
-
-
-def open_generator(checkpoint: str | Path, device: str = "auto") -> nn.Module:
-    """Load what `--checkpoint` names: an .onnx file, or else what `load_generator` takes.
-
-    Args:
-        checkpoint: file, folder or id on the Hub.
-        device: as `--device`; an .onnx file runs on the CPU.
-
-    Raises:
-        CheckpointError: there is nothing, or it is broken.
-        UsageError: an .onnx file is asked to run elsewhere.
-    """
-    if Path(checkpoint).suffix != ".onnx":
-        return load_generator(checkpoint, choose_device(device))
-    if device not in ("auto", "cpu"):
-        raise UsageError(f"--device {device}: an .onnx file runs on the cpu; give the run folder as --checkpoint")
-    return OnnxGenerator(checkpoint)
 
 
 def open_session(data: bytes):

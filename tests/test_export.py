@@ -154,7 +154,8 @@ def test_an_onnx_file_colours_as_the_generator_it_is_of(pretrained, exported, tm
 
 
 def test_an_onnx_file_is_a_generator_in_python(pretrained, exported):
-    generator = OnnxGenerator(exported)
+    generator = load_generator(exported, "auto")
+    assert isinstance(generator, OnnxGenerator)
     assert generator.trained_size == load_generator(pretrained).trained_size == 32
     L = torch.rand(2, 1, 50, 37) * 2 - 1
     with torch.inference_mode():
@@ -207,7 +208,7 @@ def test_whatever_is_wrong_with_a_file_is_one_line(exported, tmp_path, harm, say
     path.write_bytes(exported.read_bytes())
     harm(path)
     with pytest.raises(CheckpointError, match=says) as caught:
-        OnnxGenerator(path)
+        load_generator(path)
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
 
 
@@ -216,3 +217,15 @@ def test_an_onnx_file_is_not_moved_to_another_device(exported, tmp_path, capsys)
     argv = ["colorize", tmp_path / "photo.png", "--checkpoint", exported, "--output", tmp_path / "out.png"]
     code, error = failed(capsys, *argv, "--device", "cuda")
     assert code == 2 and "--device cuda" in error and not (tmp_path / "out.png").exists()
+
+
+def test_info_says_what_an_onnx_file_is(exported, capsys):
+    main(["info", str(exported)])
+    said = capsys.readouterr().out
+    assert f"generator     {exported}\narchitecture  resnet_unet (backbone test_resnet)\n" in said
+    assert f"exported by   gan_color {__version__}\n" in said and "size          32\n" in said
+
+
+def test_an_export_is_not_exported_again(exported, tmp_path, capsys):
+    code, error = failed(capsys, "export", "--checkpoint", exported, "--output", tmp_path / "again.onnx")
+    assert code == 2 and "a run folder, not an export" in error
