@@ -44,6 +44,20 @@ def shared() -> Path:
     return SHARED
 
 
+@pytest.fixture
+def unlisted_folder(tmp_path, monkeypatch) -> Path:
+    """A folder deep inside tmp_path that no user can list, its path being too long; `top.png` lies in tmp_path."""
+    draw_photo(1).save(tmp_path / "top.png")
+    monkeypatch.chdir(tmp_path)
+    here = tmp_path
+    while len(os.fsencode(here)) < os.pathconf("/", "PC_PATH_MAX"):
+        here = here / ("deep" * 50)
+        os.mkdir(here.name)  # noqa: PTH102 (a path of this length is reached from where one stands)
+        os.chdir(here.name)
+    os.chdir(tmp_path)
+    return here
+
+
 # Options that make a run last a second: the smallest ResNet of timm, little pictures, no processes.
 TINY = [
     *("--size", "32", "--batch-size", "4", "--backbone", "test_resnet", "--weights", "none", "--workers", "0"),

@@ -49,13 +49,16 @@ def writable_name(name: str) -> str:
     return name if Path(name).suffix.lower() in _FORMAT else f"{name}.png"
 
 
-def encode(picture: Image.Image, path: Path, exif: bytes | None = None) -> tuple[bytes, tuple[str, ...]]:
+def encode(
+    picture: Image.Image, path: Path, exif: bytes | None = None, dpi: tuple[float, float] | None = None
+) -> tuple[bytes, tuple[str, ...]]:
     """Encode a picture, tagged sRGB.
 
     Args:
         picture: mode RGB or RGBA.
         path: its suffix says the format: PNG, WebP and TIFF without loss, JPEG at quality 95, BMP.
         exif: EXIF block to go with it.
+        dpi: dots per inch across and down; WebP has no place for them but in EXIF.
 
     Returns:
         The file's content, and notes on what the format could not hold.
@@ -67,6 +70,8 @@ def encode(picture: Image.Image, path: Path, exif: bytes | None = None) -> tuple
     options = dict(_OPTIONS[format_])
     if format_ != "BMP":
         options["icc_profile"] = _srgb_profile()
+    if dpi and format_ != "WEBP":
+        options["dpi"] = dpi
     if picture.mode == "RGBA" and format_ not in _HOLD_ALPHA:
         picture = images.on_white(picture)
         notes.append(f"{format_} holds no transparency: laid on white")

@@ -16,6 +16,8 @@ _TAGS_OF_THE_FILE = {*range(254, 269), 273, *range(277, 282), 284, *range(288, 2
 _TAGS_OF_THE_FILE |= {*range(512, 533), 700, 33723, 34377, 34675}
 # Bytes of an EXIF block with a header and no entry: none, rather than a broken one.
 _WITHOUT_ENTRY = 32
+# What JPEG can hold.
+_MOST_DPI = 65_535
 
 
 def upright(picture: Image.Image, source: Image.Image) -> Image.Image:
@@ -33,6 +35,22 @@ def upright(picture: Image.Image, source: Image.Image) -> Image.Image:
     except Exception:  # broken EXIF raises a dozen types
         turn = None
     return picture if turn is None else picture.transpose(turn)
+
+
+def resolution(image: Image.Image) -> tuple[float, float] | None:
+    """The dots per inch of an image, across and down when it is upright; None where it does not say, or nonsense.
+
+    Args:
+        image: decoded.
+    """
+    try:
+        across, down = (float(value) for value in image.info["dpi"])
+        lies = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+    except Exception:  # broken EXIF raises a dozen types
+        return None
+    if not (1 <= across <= _MOST_DPI and 1 <= down <= _MOST_DPI):
+        return None
+    return (down, across) if lies else (across, down)
 
 
 def for_a_copy(image: Image.Image, keep_gps: bool) -> tuple[bytes | None, bool]:

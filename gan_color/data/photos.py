@@ -10,19 +10,19 @@ import stat
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
-import numpy as np
-from PIL import Image, ImageCms
+from PIL import Image
 
 from gan_color import images
-from gan_color.data import exif
+from gan_color.data import exif, modes
 from gan_color.errors import DataError, PhotoError, shown
 
 # Decoders that may run, whatever a file calls itself. Phones' MPO files open as JPEG; some Oxford pets are GIF.
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")
 SUFFIXES = frozenset([".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif"])
+# Photographs by name that are refused with a cure.
+SUFFIXES_TO_CONVERT = frozenset([".heic", ".heif", ".avif"])
 # Refused before decoding: twice Pillow's own limit, where Pillow refuses too.
 MAX_PIXELS = 2 * 89_478_485
 
@@ -40,12 +40,14 @@ class Photo:
         rgb: mode RGB, upright, 8-bit sRGB; under transparent parts the colours that the file has there.
         alpha: mode L, of the same size, 255 = opaque; None = the file has no transparency.
         exif: EXIF to save with another version of the picture: orientation 1, no preview; None = none.
+        dpi: dots per inch across and down, to save with another version; None = not said.
         notes: what of the file could not be taken over, each a short phrase.
     """
 
     rgb: Image.Image
     alpha: Image.Image | None = None
     exif: bytes | None = None
+    dpi: tuple[float, float] | None = None
     notes: tuple[str, ...] = ()
 
     def on_white(self) -> Image.Image:
@@ -63,16 +65,19 @@ def find_photos(folder: Path) -> list[Path]:
         Paths sorted by their bytes.
 
     Raises:
-        DataError: the folder cannot be listed, or holds no photograph.
+        DataError: the folder or one in it cannot be listed, or it holds no photograph.
     """
-    found = [path for path in walk(folder) if path.suffix.lower() in SUFFIXES]
+    files, unlisted = walk(folder)
+    if unlisted:
+        raise next(iter(unlisted.values()))
+    found = [path for path in files if path.suffix.lower() in SUFFIXES]
     if not found:
         kinds = " ".join(sorted(SUFFIXES))
         raise DataError(f"{shown(folder)} holds no photographs: give a folder with {kinds} files in it")
     return found
 
 
-def walk(folder: Path) -> list[Path]:
+def walk(folder: Path) -> tuple[list[Path], dict[Path, DataError]]:
     """List the files in a folder and its subfolders.
 
     Hidden files and folders are left out, links are followed, and a loop of links is walked once. Links that lead
@@ -82,12 +87,13 @@ def walk(folder: Path) -> list[Path]:
         folder: where to look.
 
     Returns:
-        Paths sorted by their bytes, so that the order does not depend on the file system or the locale.
+        Paths sorted by their bytes, so that the order does not depend on the file system or the locale; and the
+        subfolders that cannot be listed, with the reason.
 
     Raises:
-        DataError: the folder cannot be listed.
+        DataError: the folder itself cannot be listed.
     """
-    found, waiting, visited = [], [folder], set()
+    found, unlisted, waiting, visited = [], {}, [folder], set()
     while waiting:
         here = waiting.pop()
         try:
@@ -98,7 +104,11 @@ def walk(folder: Path) -> list[Path]:
             # Sorted, so that a folder reached by two names is always listed under the same one.
             entries = sorted(os.scandir(here), key=lambda entry: os.fsencode(entry.name))
         except OSError as error:
-            raise DataError(f"{shown(here)} cannot be listed: {error.strerror}") from error
+            reason = DataError(f"{shown(here)} cannot be listed: {error.strerror}")
+            if here == folder:
+                raise reason from error
+            unlisted[here] = reason
+            continue
         for entry in entries:
             if entry.name.startswith("."):
                 continue
@@ -107,7 +117,7 @@ def walk(folder: Path) -> list[Path]:
             except OSError:
                 is_folder = False  # a link that leads in a circle
             (waiting if is_folder else found).append(Path(entry.path))
-    return sorted(found, key=os.fsencode)
+    return sorted(found, key=os.fsencode), unlisted
 
 
 def read_bytes(path: Path) -> bytes:
@@ -173,7 +183,7 @@ def as_rgb(image: Image.Image) -> Image.Image:
     Returns:
         Pillow image, mode RGB.
     """
-    rgb, alpha, _ = _decode(image)
+    rgb, alpha, _ = modes.rgb_and_alpha(image)
     return exif.upright(images.on_white(rgb, alpha), image)
 
 
@@ -189,14 +199,16 @@ def as_photo(image: Image.Image, keep_gps: bool = True) -> Photo:
         notes.append("only its first frame is read")
     if ";16" in str(getattr(image, "tile", "")) or image.mode.startswith("I"):
         notes.append("its 16 bits a channel are read as 8")
-    rgb, alpha, profile_is_usable = _decode(image)
+    if image.mode == "F":
+        notes.append("its floating-point values are read as 8 bits")
+    rgb, alpha, profile_is_usable = modes.rgb_and_alpha(image)
     block, is_whole = exif.for_a_copy(image, keep_gps)
     if not profile_is_usable:
         notes.append("its colour profile cannot be used: taken for sRGB")
     rgb, alpha = exif.upright(rgb, image), alpha and exif.upright(alpha, image)
     if not is_whole:
         notes.append("its EXIF is broken and left out")
-    return Photo(rgb, alpha, block, tuple(notes))
+    return Photo(rgb, alpha, block, exif.resolution(image), tuple(notes))
 
 
 @contextlib.contextmanager
@@ -213,56 +225,19 @@ def _opened(path: Path, data: bytes) -> Iterator[Image.Image]:
     except MemoryError as error:
         raise PhotoError(f"{shown(path)}: too large for the memory that is free") from error
     except Image.UnidentifiedImageError as error:
+        name = _name_to_convert(data)
+        if name:
+            raise PhotoError(f"{shown(path)}: {name} is not read: convert it to JPEG or PNG first") from error
         raise PhotoError(f"{shown(path)}: not a photograph in a format of {', '.join(FORMATS)}") from error
     except Exception as error:  # Pillow's decoders raise a dozen types for broken files
         raise PhotoError(f"{shown(path)}: broken ({str(error).splitlines()[0] if str(error) else error!r})") from error
 
 
-def _decode(image: Image.Image) -> tuple[Image.Image, Image.Image | None, bool]:
-    """An image of any mode as RGB and alpha, not yet upright, and whether its colour profile could be used."""
-    image.load()
-    if image.mode == "La":  # Pillow converts it to this only
-        image = image.convert("LA")
-    alpha = None
-    if image.mode.startswith("I") or image.mode == "F":
-        values = np.asarray(image)
-        if "transparency" in image.info:
-            alpha = Image.fromarray(np.uint8(values != image.info["transparency"]) * np.uint8(255))
-        return _from_deep_grey(values).convert("RGB"), alpha, True
-    if image.mode == "LAB":
-        return _transformed(image, ImageCms.createProfile("LAB")), None, True
-    plain = image
-    if image.has_transparency_data:
-        plain = image.convert("RGBA")
-        alpha = plain.getchannel("A")
-    if plain.mode not in ("RGB", "CMYK", "L"):
-        plain = plain.convert("L" if image.mode in ("1", "L", "LA", "La") else "RGB")
-    profile = image.info.get("icc_profile")
-    if profile:
-        try:
-            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-            if plain.mode != "RGB" or "srgb" not in ImageCms.getProfileDescription(source).lower():
-                return _transformed(plain, source), alpha, True
-        except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
-            return plain.convert("RGB"), alpha, False
-    return plain if plain.mode == "RGB" else plain.convert("RGB"), alpha, True
-
-
-def _transformed(image: Image.Image, profile: object) -> Image.Image:
-    """An image under a colour profile as sRGB."""
-    return ImageCms.profileToProfile(image, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
-
-
-def _from_deep_grey(values: np.ndarray) -> Image.Image:
-    """16-bit, 32-bit or float grey to 8-bit grey; Pillow's own conversion cuts at 255."""
-    if values.dtype.kind == "f":
-        values = np.nan_to_num(values)
-        white = 1.0 if values.max() <= 1 else 255.0
-        return Image.fromarray(np.uint8(np.clip(values / white, 0, 1) * 255 + 0.5))
-    return Image.fromarray(_eight_bits()[np.clip(values, 0, 65535)])  # Pillow widens 16-bit files to mode I
-
-
-@cache
-def _eight_bits() -> np.ndarray:
-    """The 8-bit level of each 16-bit one, uint8 (65536,)."""
-    return np.uint8(np.arange(65536) / 65535 * 255 + 0.5)
+def _name_to_convert(data: bytes) -> str | None:
+    """The name of a format that phones write and that is not read, by the brands at its start (ISO/IEC 14496-12)."""
+    if data[4:8] != b"ftyp":
+        return None
+    brands = data[8 : min(int.from_bytes(data[:4]), 256)]
+    if b"avif" in brands or b"avis" in brands:
+        return "AVIF"
+    return "HEIC" if any(brand in brands for brand in (b"hei", b"hev", b"mif1", b"msf1")) else None

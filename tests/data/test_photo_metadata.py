@@ -133,6 +133,28 @@ def test_where_it_was_taken_is_dropped_on_request_and_the_rest_kept(tmp_path, su
     assert exif[ExifTags.Base.Artist] == "Grandmother"
 
 
+@pytest.mark.parametrize("place", [".jpg", ".png", ".tif", ".bmp"])
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif", ".bmp"])
+def test_dots_per_inch_are_kept(tmp_path, place, suffix):
+    draw_photo(3, 40, 30).save(tmp_path / f"scan{place}", dpi=(600, 300))
+    photo = read_photo(tmp_path / f"scan{place}")
+    written = Image.open(io.BytesIO(encode.encode(photo.rgb, tmp_path / f"again{suffix}", photo.exif, photo.dpi)[0]))
+    assert [round(value) for value in written.info["dpi"]] == [600, 300]
+
+
+def test_dots_per_inch_turn_with_the_picture(tmp_path):
+    draw_photo(3, 40, 30).save(tmp_path / "scan.jpg", dpi=(600, 300), exif=full_exif(6).tobytes())
+    assert read_photo(tmp_path / "scan.jpg").dpi == (300, 600)
+
+
+@pytest.mark.parametrize("dpi", [None, (0, 0), (float("nan"), 72), (1e9, 1e9), ("x", 1), 72])
+def test_dots_per_inch_that_are_none_or_nonsense_are_left_out(dpi):
+    image = draw_photo(3)
+    if dpi is not None:
+        image.info["dpi"] = dpi
+    assert as_photo(image).dpi is None
+
+
 def test_the_image_that_was_given_keeps_its_exif(tmp_path):
     draw_photo(3, 40, 30).save(tmp_path / "photo.jpg", exif=full_exif().tobytes())
     with Image.open(tmp_path / "photo.jpg") as image:

@@ -192,6 +192,14 @@ def test_find_photos_of_a_missing_folder_names_it(tmp_path):
     assert str(caught.value).startswith(str(tmp_path / "missing"))
 
 
+def test_a_subfolder_that_cannot_be_listed_is_told_apart_and_refused_to_train_on(tmp_path, unlisted_folder):
+    files, unlisted = photos.walk(tmp_path)
+    assert files == [tmp_path / "top.png"]
+    assert list(unlisted) == [unlisted_folder] and "File name too long" in str(unlisted[unlisted_folder])
+    with pytest.raises(DataError, match="cannot be listed"):
+        find_photos(tmp_path)
+
+
 def test_find_photos_of_a_file_names_it(tmp_path):
     (path,) = make_empty(tmp_path, "photo.jpg")
     with pytest.raises(DataError, match="Not a directory") as caught:
@@ -353,6 +361,18 @@ def test_read_rgb_scales_float_grey_and_survives_nan(tmp_path, white):
     read = pixels(read_rgb(tmp_path / "float.tif"))
     assert np.abs(read[1:] - np.arange(256)[:, None]).max() <= 1
     assert (read[0, 0] == 0).all()
+
+
+@pytest.mark.parametrize("largest", [1000, 65_535, 65_536, 1 << 24])
+@pytest.mark.parametrize("kind", [np.int32, np.float32])
+def test_deep_grey_has_the_white_that_holds_its_largest_value(kind, largest):
+    values = np.linspace(0, largest, 256).astype(kind)[None].repeat(2, axis=0)
+    values[0, 0] = -7
+    if kind is np.float32:
+        values[0, 1] = np.inf
+    read = pixels(as_rgb(Image.fromarray(values)))
+    assert np.abs(read[1] - (values[1] / max(largest, 65_535) * 255)[:, None]).max() <= 0.51
+    assert (read[0, 0] == 0).all() and (kind is np.int32 or (read[0, 1] == read[1, -1]).all())
 
 
 # read_rgb: EXIF
@@ -539,6 +559,30 @@ def test_files_that_are_no_photographs_are_refused_in_one_line_that_begins_with_
     assert "not a photograph" in messages["empty"]
     assert "truncated" in messages["cut JPEG"]
     assert "No such file or directory" in messages["missing"]
+
+
+@pytest.mark.parametrize(
+    ("brand", "others", "name"),
+    [
+        (b"heic", b"mif1heic", "HEIC"),
+        (b"mif1", b"heic", "HEIC"),
+        (b"mif1", b"avifmiaf", "AVIF"),
+        (b"msf1", b"", "HEIC"),
+    ],
+)
+def test_what_phones_write_and_is_not_read_is_refused_with_the_cure(tmp_path, brand, others, name):
+    box = b"ftyp" + brand + bytes(4) + others
+    (tmp_path / "photo.jpg").write_bytes(struct.pack(">I", len(box) + 4) + box + bytes(999))
+    assert refusal(tmp_path / "photo.jpg").endswith(f": {name} is not read: convert it to JPEG or PNG first")
+
+
+def test_a_film_is_no_photograph_to_convert(tmp_path):
+    (tmp_path / "film.jpg").write_bytes(struct.pack(">I4s4sI", 16, b"ftyp", b"isom", 0) + b"heic avif" * 99)
+    assert "not a photograph in a format of" in refusal(tmp_path / "film.jpg")
+
+
+def test_a_real_avif_is_refused_with_the_cure(shared):
+    assert "AVIF is not read: convert it" in refusal(shared / "data" / "nasty" / "avif__rot1mir0.avif")
 
 
 def test_a_photo_error_crosses_to_another_process_whole(tmp_path):
