@@ -5,11 +5,13 @@ A run folder holds `generator/config.json` and `generator/model.safetensors` for
 its place, flushed to the disk, and renamed.
 """
 
+import contextlib
 import hashlib
 import io
 import os
+import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import torch
@@ -25,6 +27,10 @@ from gan_color.onnx_generator import OnnxGenerator
 _UMASK = os.umask(0o022)
 os.umask(_UMASK)
 
+# A file that is being written: so much of its name, the process that writes it, and what mkstemp adds.
+_NAME = 40
+_TEMPORARY = re.compile(rf"\.(.{{1,{_NAME}}})\.(\d{{1,9}})\.[a-z0-9_]{{8}}\.tmp", re.DOTALL)
+
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Write a file so that a crash at any moment leaves the old one or the new one, whole.
@@ -39,7 +45,9 @@ def write_atomically(path: Path, data: bytes) -> None:
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name[:40]}.", suffix=".tmp", dir=path.parent)
+        descriptor, temporary = tempfile.mkstemp(
+            prefix=f".{path.name[:_NAME]}.{os.getpid()}.", suffix=".tmp", dir=path.parent
+        )
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
             file.flush()
@@ -57,6 +65,37 @@ def write_atomically(path: Path, data: bytes) -> None:
     finally:  # also when a signal ended the writing
         if temporary:
             Path(temporary).unlink(missing_ok=True)
+
+
+def remove_leftovers(files: Iterable[Path]) -> None:
+    """Remove what processes left that were killed while they wrote one of these files.
+
+    Args:
+        files: what is to be written; nothing else is looked for, and nothing that a running process writes is touched.
+    """
+    names: dict[Path, set[str]] = {}
+    for file in files:
+        names.setdefault(file.parent, set()).add(file.name[:_NAME])
+    for folder, written in names.items():
+        try:
+            entries = list(folder.iterdir())
+        except OSError:
+            continue  # not there yet
+        for entry in entries:
+            temporary = _TEMPORARY.fullmatch(entry.name)
+            if temporary and temporary[1] in written and not _is_running(int(temporary[2])):
+                with contextlib.suppress(OSError):
+                    entry.unlink()
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
 
 
 def require_writable(folder: Path, option: str) -> None:

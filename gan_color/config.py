@@ -11,6 +11,9 @@ import tyro
 
 from gan_color.errors import UsageError
 
+# Mean chroma, Lab units, below which a photograph counts as grey: nothing to learn from, and what there is to colour.
+NEAR_GREY = 4.0
+
 
 def _require(holds: bool, option: str, value: object, allowed: str) -> None:
     """Raise a UsageError that names the option, its value and what is allowed."""
@@ -32,7 +35,7 @@ class TrainConfig:
     # Share of the photographs held out for validation where the data set brings no split of its own.
     val_share: float = 0.1
     # Photographs whose mean chroma is below this, in Lab units, are near-grey and left out; 0 keeps all.
-    min_chroma: float = 4.0
+    min_chroma: float = NEAR_GREY
     # Largest share of unreadable files that is skipped before the run refuses (10 files are always allowed).
     max_unreadable: float = 0.01
     # Random crops of each photograph in one epoch; None = 1, for the few embedded samples 24.
@@ -229,12 +232,17 @@ class ColorizeConfig:
     drop_gps: bool = False
     # Write what became of each photograph to this file, NAME.json.
     report: Path | None = None
+    # Leave photographs that are in colour already (mean chroma from 4 on) as they are.
+    skip_colored: bool = False
     # Write over outputs that exist; otherwise they are skipped.
     overwrite: bool = False
+    # Photographs that pass the network together where they have one size to it; None = 1 on a CPU, 8 on a GPU.
+    batch_size: int | None = None
     # cpu, cuda, cuda:N, mps, or auto.
     device: str = "auto"
 
     def __post_init__(self):
+        _require(self.batch_size is None or self.batch_size >= 1, "batch_size", self.batch_size, "1 or more, or None")
         _require(self.size is None or 32 <= self.size <= 4096, "size", self.size, "between 32 and 4096 pixels")
         _require(0 <= self.saturation <= 4, "saturation", self.saturation, "between 0 and 4")
 

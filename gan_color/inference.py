@@ -1,6 +1,7 @@
 """Colours a photograph at its own size, keeping its own lightness."""
 
 import itertools
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -48,19 +49,59 @@ def colorize(
         PhotoError: the file cannot be read.
         ValueError: the generator is in training mode.
     """
-    if generator.training:
-        raise ValueError("the generator is in training mode, where it colours otherwise: call generator.eval() first")
     if isinstance(image, Image.Image):
         image = photos.as_photo(image)
     photo = image if isinstance(image, Photo) else photos.read_photo(Path(image))
-    small = photo.on_white().resize(
-        working_size(photo.rgb.size, size or generator.trained_size), Image.Resampling.BICUBIC
-    )
-    ab = saturation * _predict(generator, color.lightness(images.to_tensor(small)))
-    coloured = _join(photo.rgb, ab)
-    if photo.alpha is not None:
-        coloured.putalpha(photo.alpha)
+    (coloured,) = colorize_batch(generator, [photo], size, saturation)
     return coloured
+
+
+def colorize_batch(
+    generator: nn.Module, batch: Sequence[Photo], size: int | None = None, saturation: float = 1.0
+) -> list[Image.Image]:
+    """Colour photographs that pass the network together, each as `colorize` does.
+
+    Args:
+        generator: from `load_generator`, in evaluation mode.
+        batch: photographs of one `padded_size`.
+        size: as for `colorize`.
+        saturation: as for `colorize`.
+
+    Returns:
+        Pillow images, one a photograph.
+
+    Raises:
+        ValueError: the generator is in training mode.
+    """
+    if generator.training:
+        raise ValueError("the generator is in training mode, where it colours otherwise: call generator.eval() first")
+    seen = []
+    for photo in batch:
+        at = working_size(photo.rgb.size, size or generator.trained_size)
+        seen.append(color.lightness(images.to_tensor(photo.on_white().resize(at, Image.Resampling.BICUBIC))))
+    pictures = []
+    for photo, ab in zip(batch, _predict(generator, seen), strict=True):
+        coloured = _join(photo.rgb, saturation * ab)
+        if photo.alpha is not None:
+            coloured.putalpha(photo.alpha)
+        pictures.append(coloured)
+    return pictures
+
+
+def padded_size(photo_size: tuple[int, int], size: int) -> tuple[int, int]:
+    """Width and height of what passes the network of a photograph: `working_size`, up to a multiple of 32.
+
+    Args:
+        photo_size: width and height, pixels.
+        size: short side, pixels.
+    """
+    width, height = working_size(photo_size, size)
+    return width + -width % _MULTIPLE, height + -height % _MULTIPLE
+
+
+def device_of(generator: nn.Module) -> torch.device:
+    """What a generator runs on; the CPU for an .onnx file, which has no parameters."""
+    return next((weights.device for weights in generator.parameters()), torch.device("cpu"))
 
 
 def working_size(photo_size: tuple[int, int], size: int) -> tuple[int, int]:
@@ -75,14 +116,12 @@ def working_size(photo_size: tuple[int, int], size: int) -> tuple[int, int]:
     return width, height
 
 
-def _predict(generator: nn.Module, L: Tensor) -> Tensor:
-    """Run the generator on one L of any size: (1, 1, h, w) to ab (1, 2, h, w), float32 on the CPU."""
-    height, width = L.shape[-2:]
-    device = next((weights.device for weights in generator.parameters()), "cpu")  # an .onnx has no parameters
-    padded = F.pad(L, (0, -width % _MULTIPLE, 0, -height % _MULTIPLE), mode="replicate")
+def _predict(generator: nn.Module, seen: list[Tensor]) -> list[Tensor]:
+    """Run the generator on L of one padded size: (1, 1, h, w) each to ab (1, 2, h, w), float32 on the CPU."""
+    padded = [F.pad(L, (0, -L.shape[3] % _MULTIPLE, 0, -L.shape[2] % _MULTIPLE), mode="replicate") for L in seen]
     with torch.inference_mode():
-        ab = generator(padded.to(device)).float().cpu()
-    return ab[:, :, :height, :width]
+        ab = generator(torch.cat(padded).to(device_of(generator))).float().cpu()
+    return [each[None, :, : L.shape[2], : L.shape[3]] for each, L in zip(ab, seen, strict=True)]
 
 
 def _join(rgb: Image.Image, ab: Tensor) -> Image.Image:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import skimage.color
 import torch
 from PIL import Image
 
@@ -25,6 +26,14 @@ def draw_photo(seed: int, width: int = 80, height: int = 64) -> Image.Image:
     block = Image.new("RGB", (width // 4, height // 4), tuple(int(v) for v in chance.integers(0, 256, 3)))
     picture.paste(block, (int(chance.integers(0, width // 2)), int(chance.integers(0, height // 2))))
     return picture
+
+
+def levels_of_lightness_off(coloured: Image.Image, photo: Image.Image) -> float:
+    """Largest difference of L*, in steps of the grey level that the photograph's own lightness is nearest to."""
+    greys = skimage.color.rgb2lab(np.repeat(np.arange(256, dtype=np.uint8)[:, None, None], 3, axis=2))[:, 0, 0]
+    own, new = (skimage.color.rgb2lab(np.asarray(picture.convert("RGB")))[..., 0] for picture in (photo, coloured))
+    level = np.interp(own, greys, np.arange(256)), np.interp(new, greys, np.arange(256))
+    return np.abs(level[0] - level[1]).max()
 
 
 @pytest.fixture(scope="session")
@@ -56,6 +65,16 @@ def unlisted_folder(tmp_path, monkeypatch) -> Path:
         os.chdir(here.name)
     os.chdir(tmp_path)
     return here
+
+
+@pytest.fixture
+def tree(tmp_path, photo_folder) -> Path:
+    """Photographs at two depths."""
+    tree = tmp_path / "in"
+    (tree / "deep" / "er").mkdir(parents=True)
+    for i, name in enumerate(["top.jpg", "deep/one.png", "deep/er/two.webp"]):
+        draw_photo(i).save(tree / name)
+    return tree
 
 
 # Options that make a run last a second: the smallest ResNet of timm, little pictures, no processes.

@@ -1,11 +1,15 @@
 """What is saved is whole, and what is loaded fits."""
 
 import json
+import os
 import stat
+import subprocess
+import sys
 
 import pytest
 import safetensors.torch
 import torch
+from conftest import PROJECT
 
 from gan_color import checkpoint, generators, load_generator
 from gan_color.errors import CheckpointError, GanColorError
@@ -204,3 +208,24 @@ def test_a_state_that_would_run_code_is_not_run(tmp_path):
     with pytest.raises(CheckpointError):
         checkpoint.load_state(tmp_path)
     assert not canary.exists()
+
+
+def test_what_a_killed_process_left_of_a_file_is_removed_and_nothing_else(tmp_path):
+    files = [tmp_path / "out" / name for name in ("a.png", "new\nline.png", "x" * 200 + ".png")]
+    dies = (
+        "import os, sys\nfrom pathlib import Path\nfrom gan_color.checkpoint import write_atomically\n"
+        "Path.replace = lambda *_: os._exit(9)\n"
+        "for file in sys.argv[1:]:\n if not os.fork(): write_atomically(Path(file), b'half')\n os.wait()"
+    )
+    argv = [sys.executable, "-c", dies, *files, tmp_path / "out" / "other.png"]
+    subprocess.run(argv, cwd=PROJECT, check=True)
+    left = list((tmp_path / "out").iterdir())
+    assert len(left) == 4
+    (of_another,) = [path for path in left if path.name.startswith(".other.png.")]
+    (of_a,) = [path for path in left if path.name.startswith(".a.png.")]
+    pid = of_a.name.split(".")[3]
+    users = [".a.png.tmp", f".a.png.{pid}.backup", f".a.png.{os.getpid()}.abcdefgh.tmp", f"a.png.{pid}.abcdefgh.tmp"]
+    for name in users:
+        (tmp_path / "out" / name).write_bytes(b"mine")
+    checkpoint.remove_leftovers([*files, tmp_path / "nowhere" / "a.png"])
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {of_another.name, *users}

@@ -1,6 +1,5 @@
 """The command that colours any number of photographs."""
 
-import io
 import json
 import os
 import shutil
@@ -14,14 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import skimage.color
-from conftest import PROJECT, draw_photo
+import torch
+from conftest import PROJECT, draw_photo, levels_of_lightness_off
 from PIL import ExifTags, Image
+from torch import nn
 
-from gan_color import folder
+from gan_color import folder, load_generator
 from gan_color.__main__ import main
-from gan_color.config import ColorizeConfig
 from gan_color.data import photos
-from gan_color.errors import UsageError
 
 
 def run(*argv) -> int:
@@ -39,17 +38,8 @@ def colour(pretrained, tmp_path):
     def colour(*argv, output=tmp_path / "out"):
         return run(*argv, "--checkpoint", pretrained, "--output", output, "--device", "cpu")
 
+    colour.checkpoint = pretrained
     return colour
-
-
-@pytest.fixture
-def tree(tmp_path, photo_folder) -> Path:
-    """Photographs at two depths."""
-    tree = tmp_path / "in"
-    (tree / "deep" / "er").mkdir(parents=True)
-    for i, name in enumerate(["top.jpg", "deep/one.png", "deep/er/two.webp"]):
-        draw_photo(i).save(tree / name)
-    return tree
 
 
 def files(folder: Path) -> set[str]:
@@ -58,11 +48,6 @@ def files(folder: Path) -> set[str]:
 
 def contents(folder: Path) -> dict[str, bytes]:
     return {name: (folder / name).read_bytes() for name in files(folder)}
-
-
-def targets(*inputs, output="out", **options) -> list[str]:
-    config = ColorizeConfig(inputs=tuple(map(str, inputs)), checkpoint=Path("c"), output=Path(output), **options)
-    return [str(job.target) for job in folder.plan(config)[0]]
 
 
 # What is an input, and where its output goes
@@ -79,65 +64,12 @@ def test_a_folder_keeps_its_tree(colour, tree, tmp_path):
     assert files(tmp_path / "out") == {"top.jpg", "deep/one.png", "deep/er/two.webp"}
 
 
-def test_the_embedded_photographs_have_a_name(tmp_path):
-    assert len(targets("samples")) == 7
-
-
-def test_patterns_are_matched(tree, monkeypatch):
-    monkeypatch.chdir(tree)
-    assert targets("deep/*.png") == ["out/one.png"]
-    assert sorted(targets(f"{tree}/**/*.*")) == ["out/one.png", "out/top.jpg", "out/two.webp"]
-    with pytest.raises(UsageError, match="matches no file"):
-        targets("*.tif")
-
-
-def test_a_name_with_brackets_is_a_file_before_it_is_a_pattern(tmp_path):
-    draw_photo(1).save(tmp_path / "a[1].png")
-    assert targets(tmp_path / "a[1].png") == ["out/a[1].png"]
-
-
-@pytest.mark.parametrize("end", [b"\n", b"\0", b"\r\n"])
-def test_a_list_is_read_from_standard_input(monkeypatch, tmp_path, end):
-    names = [b"a.jpg", b"with space.png", b"bytes \xff.png"]
-    data = end.join(os.fsencode(tmp_path) + b"/" + name for name in names) + end
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
-    assert [os.fsencode(Path(target).name) for target in targets("-")] == names
-
-
-def test_a_photograph_given_twice_is_coloured_once(tree):
-    assert targets(tree, tree, tree / "top.jpg") == targets(tree)
-
-
-def test_formats_that_are_not_written_become_png(tmp_path):
-    for name in ("a.gif", "a.png", "a.mpo"):
-        draw_photo(1).save(tmp_path / name, format="PNG")
-    assert targets(tmp_path) == ["out/a.gif.png", "out/a.mpo.png", "out/a.png"]
-
-
 def test_photographs_of_one_name_and_several_formats_keep_apart(colour, tmp_path):
     (tmp_path / "in").mkdir()
     for i, name in enumerate(["a.jpg", "a.png", "A.png", "a.webp"]):
         draw_photo(i).save(tmp_path / "in" / name)
     assert colour(tmp_path / "in") == 0
     assert files(tmp_path / "out") == {"a.jpg", "a.png", "A.png", "a.webp"}
-
-
-def test_photographs_of_one_name_and_several_folders_get_numbers(colour, tmp_path):
-    for i, name in enumerate(("one", "two", "three")):
-        (tmp_path / name).mkdir()
-        draw_photo(i).save(tmp_path / name / "a.png")
-    draw_photo(9).save(tmp_path / "three" / "a-2.png")
-    assert colour(*(tmp_path / name for name in ("one", "two", "three"))) == 0
-    assert files(tmp_path / "out") == {"a.png", "a-3.png", "a-2.png", "a-4.png"}
-    assert len(set(contents(tmp_path / "out").values())) == 4
-
-
-def test_pictures_beside_outputs_do_not_collide_with_outputs(tmp_path):
-    for name in ("a.png", "a.png.compare.png"):
-        draw_photo(1).save(tmp_path / name)
-    names = targets(tmp_path, compare=True)
-    written = [*names, *(f"{name}.compare.png" for name in names)]
-    assert len(set(written)) == 4
 
 
 def test_outputs_inside_the_input_folder_are_not_read_again(colour, tree):
@@ -192,7 +124,7 @@ def test_a_bad_file_is_named_and_counted_and_the_others_finish(colour, tree, tmp
     said = capsys.readouterr()
     assert "broken.jpg: not a photograph" in said.err and "missing.png: No such file" in said.err
     assert "Traceback" not in said.err
-    assert "2 of 5 photographs could not be coloured" in said.err.splitlines()[-1]
+    assert "2 of 5 could not be coloured" in said.err.splitlines()[-1]
     assert "coloured 3 of 5" in said.out and "notes.txt" in said.out
     assert len(files(tmp_path / "out")) == 3
     report = json.loads((tmp_path / "report.json").read_text())
@@ -201,6 +133,84 @@ def test_a_bad_file_is_named_and_counted_and_the_others_finish(colour, tree, tmp
     results = Counter(photo["result"] for photo in report["photographs"])
     assert results == {"coloured": 3, "failed": 2}
     assert all(bool(photo["error"]) == (photo["result"] == "failed") for photo in report["photographs"])
+
+
+def test_a_subfolder_that_cannot_be_listed_is_named_and_counted(colour, unlisted_folder, tmp_path, capsys):
+    assert colour(tmp_path, "--report", tmp_path / "report.json") == 3
+    said = capsys.readouterr()
+    assert f"gan-color: {unlisted_folder} cannot be listed: File name too long\n" in said.err
+    assert "1 of 2 could not be coloured" in said.err and "coloured 1 of 1" in said.out
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert [photo["result"] for photo in report["photographs"]] == ["failed", "coloured"]
+    assert (tmp_path / "out" / "top.png").is_file()
+
+
+@pytest.fixture
+def sizes(tmp_path) -> Path:
+    """Photographs of which some, not side by side, have one size to the network; and one that cannot be read."""
+    folder = tmp_path / "sizes"
+    folder.mkdir()
+    for i, size in enumerate([(80, 64), (64, 80), (75, 64), (300, 50), (160, 130), (64, 80), (80, 64)]):
+        draw_photo(i, *size).save(folder / f"{i}.png")
+    (folder / "2b.png").write_text("this is no photograph")
+    return folder
+
+
+@pytest.mark.parametrize("batch_size", [2, 3, 8])
+def test_batches_write_what_is_written_one_by_one(colour, sizes, tmp_path, batch_size):
+    assert colour(sizes, output=tmp_path / "one") == 3
+    report = tmp_path / "report.json"
+    assert colour(sizes, "--batch-size", batch_size, "--report", report, output=tmp_path / "together") == 3
+    assert contents(tmp_path / "together") == contents(tmp_path / "one")
+    told = [Path(photo["source"]).name for photo in json.loads(report.read_text())["photographs"]]
+    assert told == sorted(told) and len(told) == 8
+
+
+class SmallGPU(nn.Module):
+    """A generator on a GPU that is out of memory above a number of pixels; on the CPU it is not."""
+
+    def __init__(self, generator, pixels):
+        super().__init__()
+        self.generator, self.pixels, self.on_gpu, self.passed = generator, pixels, True, []
+        self.trained_size = generator.trained_size
+
+    def cpu(self):
+        self.on_gpu = False
+        return super().cpu()
+
+    def to(self, device):
+        self.on_gpu = True
+        return super().to(device)
+
+    def forward(self, L):
+        if self.on_gpu and L.numel() > self.pixels:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        self.passed.append((len(L), self.on_gpu))
+        return self.generator(L)
+
+
+def test_what_is_too_large_for_the_gpu_is_coloured_on_the_cpu(colour, sizes, tmp_path, monkeypatch, capsys):
+    assert colour(sizes, output=tmp_path / "one") == 3
+    generator = SmallGPU(load_generator(colour.checkpoint).eval(), 64 * 32 * 2).eval()
+    monkeypatch.setattr(folder, "load_generator", lambda *_: generator)
+    capsys.readouterr()
+    assert colour(sizes, "--batch-size", "8", output=tmp_path / "out") == 3
+    assert contents(tmp_path / "out") == contents(tmp_path / "one")
+    # Four of one size were too many together; the panorama was too much alone.
+    assert sorted(generator.passed) == [(1, False), *[(1, True)] * 4, (2, True)]
+    said = capsys.readouterr()
+    assert "1: too large for the GPU's memory: coloured on the CPU (3.png)" in said.out
+    assert "out of memory" not in said.err
+
+
+def test_what_is_too_large_for_the_cpu_too_fails_alone(colour, sizes, tmp_path, monkeypatch, capsys):
+    generator = SmallGPU(load_generator(colour.checkpoint).eval(), 64 * 32)
+    monkeypatch.setattr(generator, "cpu", lambda: generator)
+    monkeypatch.setattr(folder, "load_generator", lambda *_: generator.eval())
+    assert colour(sizes, output=tmp_path / "out") == 3
+    said = capsys.readouterr().err
+    assert "3.png: CUDA out of memory" in said and "lower --size" in said
+    assert len(files(tmp_path / "out")) == 6
 
 
 def test_nothing_coloured_is_a_failure(colour, tmp_path, capsys):
@@ -306,6 +316,29 @@ def test_what_is_not_as_expected_is_said(colour, tmp_path, capsys):
     assert "1: it has colour already: only its lightness is used (colour.png)" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".webp", ".bmp"])
+def test_a_grey_photograph_keeps_its_lightness_in_the_file(colour, tmp_path, suffix):
+    grey = Image.linear_gradient("L").resize((90, 70))
+    grey.save(tmp_path / f"grey{suffix}", **({"lossless": True} if suffix == ".webp" else {}))
+    assert colour(tmp_path / f"grey{suffix}") == 0
+    written = photos.read_rgb(tmp_path / "out" / f"grey{suffix}")
+    assert np.ptp(np.asarray(written), axis=2).max() > 0
+    assert levels_of_lightness_off(written, grey) <= 1
+
+
+def test_photographs_in_colour_are_left_out_on_request_and_counted(colour, tmp_path, capsys):
+    draw_photo(1).save(tmp_path / "colour.png")
+    draw_photo(1).convert("L").save(tmp_path / "grey.png")
+    options = ["--skip-colored", "--report", tmp_path / "report.json"]
+    assert colour(tmp_path / "colour.png", tmp_path / "grey.png", *options) == 0
+    said = capsys.readouterr().out
+    assert "coloured 1 of 2" in said and "1: it has colour already: left out (colour.png)" in said
+    assert files(tmp_path / "out") == {"grey.png"}
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert (report["coloured"], report["in colour"]) == (1, 1)
+    assert [photo["result"] for photo in report["photographs"]] == ["in colour", "coloured"]
+
+
 def test_compare_and_histogram_are_written_beside_each_output_and_added_later(colour, tree, tmp_path):
     assert colour(tree) == 0
     plain = contents(tmp_path / "out")
@@ -342,8 +375,28 @@ def test_killed_at_any_moment_every_output_is_whole_and_a_second_run_finishes(pr
     assert all(photos.read_rgb(path).size == (300, 200) for path in done)
     before = {path.name: path.stat().st_mtime_ns for path in done}
     assert run(tmp_path / "in", "--checkpoint", pretrained, "--output", out, "--device", "cpu") == 0
-    assert len(photos.find_photos(out)) == 40
+    assert len(photos.find_photos(out)) == 40 and not list(out.glob(".*"))
     assert {name: (out / name).stat().st_mtime_ns for name in before} == before
+
+
+def test_after_an_interrupt_it_is_said_what_was_done(pretrained, tmp_path):
+    (tmp_path / "in").mkdir()
+    for i in range(60):
+        draw_photo(i, 600, 400).save(tmp_path / "in" / f"{i:02}.png")
+    out, report = tmp_path / "out", tmp_path / "report.json"
+    argv = [sys.executable, "-m", "gan_color", "colorize", tmp_path / "in", "--checkpoint", pretrained]
+    argv = [*map(str, argv), "--output", str(out), "--device", "cpu", "--report", str(report)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(argv, cwd=PROJECT, env=environment, stdout=subprocess.PIPE, text=True)
+    while process.poll() is None and len(list(out.glob("*.png"))) < 5:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate()
+    assert process.returncode == 130
+    done = files(out)
+    assert 5 <= len(done) < 60 and said.startswith(f"coloured {len(done)} of 60 into")
+    told = json.loads(report.read_text())["photographs"]
+    assert {Path(photo["target"]).name for photo in told} == done
 
 
 # The shared odd files and old photographs
@@ -356,18 +409,19 @@ def test_every_nasty_and_legacy_file_is_coloured_or_named(colour, shared, tmp_pa
     assert colour(data / "legacy", data / "nasty", "--size", "32", "--report", report) == 3
     said = capsys.readouterr()
     told = json.loads(report.read_text())
-    assert [Path(path).name for path in told["left_out"]] == ["avif__rot1mir0.avif", "index.json"]
-    assert (told["coloured"], told["failed"], told["skipped"]) == (56, 7, 0)
-    assert len(photos.walk(data / "legacy")) + len(photos.walk(data / "nasty")) == 56 + 7 + 2
+    assert [Path(path).name for path in told["left_out"]] == ["index.json"]
+    assert (told["coloured"], told["failed"], told["skipped"]) == (56, 8, 0)
+    assert len(photos.walk(data / "legacy")[0]) + len(photos.walk(data / "nasty")[0]) == 56 + 8 + 1
     for photo in told["photographs"]:
         name, target = Path(photo["source"]).name, Path(photo["target"])
-        readable = name not in known or known[name]["loads"]
+        readable = name not in known or (known[name]["loads"] and known[name]["format"] != "AVIF")
         assert (photo["result"] == "coloured") == readable == target.is_file(), photo
         assert readable or f"{name}: " in said.err
-    # Grey inputs of a format without loss keep their lightness in the file too.
-    for name in ("hopper_gray.jpg", "uncompressed_la.png"):
-        own, new = (photos.read_photo(folder / name).rgb for folder in (data / "nasty", tmp_path / "out"))
-        assert own.size == new.size
+        if readable:
+            own, new = (photos.read_photo(file).rgb for file in (Path(photo["source"]), target))
+            assert own.size == new.size
+            if target.suffix.lower() in (".png", ".webp", ".tif"):
+                assert levels_of_lightness_off(new, own) <= 1, name
 
 
 def test_a_report_or_a_comparison_never_replaces_a_photograph(pretrained, tmp_path, capsys):

@@ -5,7 +5,7 @@ import pytest
 import skimage.color
 import torch
 import torch.nn.functional as F
-from conftest import draw_photo
+from conftest import draw_photo, levels_of_lightness_off
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -42,14 +42,6 @@ def noise(width: int, height: int, seed: int, channels: int = 3) -> Image.Image:
     return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, channels), dtype=np.uint8))
 
 
-def levels_of_lightness_off(coloured: Image.Image, photo: Image.Image) -> float:
-    """Largest difference of L*, in steps of the grey level that the photograph's own lightness is nearest to."""
-    greys = skimage.color.rgb2lab(np.repeat(np.arange(256, dtype=np.uint8)[:, None, None], 3, axis=2))[:, 0, 0]
-    own, new = (skimage.color.rgb2lab(np.asarray(picture.convert("RGB")))[..., 0] for picture in (photo, coloured))
-    level = np.interp(own, greys, np.arange(256)), np.interp(new, greys, np.arange(256))
-    return np.abs(level[0] - level[1]).max()
-
-
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, 70), st.integers(1, 70), st.integers(0, 1000))
 def test_size_alpha_and_lightness_are_the_photographs_own(generator, width, height, seed):
@@ -69,7 +61,9 @@ def test_odd_and_large_sizes_are_kept(size):
     assert levels_of_lightness_off(coloured, photo) <= 1
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "LAB", "I", "F", "I;16"])
+@pytest.mark.parametrize(
+    "mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "LAB", "I", "F", "I;16"]
+)
 def test_every_mode_is_coloured(mode):
     photo = draw_photo(1)
     if mode == "LAB":
@@ -77,9 +71,9 @@ def test_every_mode_is_coloured(mode):
     elif mode == "I;16":
         photo = Image.fromarray(np.asarray(photo.convert("L")).astype(np.uint16) * 257)
     else:
-        photo = photo.convert(mode)
+        photo = photo.convert("P").convert(mode) if mode == "PA" else photo.convert(mode)
     coloured = colorize(Vivid().eval(), photo)
-    assert coloured.size == photo.size and coloured.mode == ("RGBA" if mode in ("LA", "RGBA") else "RGB")
+    assert coloured.size == photo.size and coloured.mode == ("RGBA" if mode in ("LA", "PA", "RGBA") else "RGB")
     assert levels_of_lightness_off(coloured, photos.as_photo(photo).rgb) <= 1
 
 
@@ -166,6 +160,13 @@ def test_a_file_its_image_and_its_photo_become_the_same(generator, tmp_path):
     expected = np.asarray(colorize(generator, photo))
     for form in (tmp_path / "photo.png", str(tmp_path / "photo.png"), photos.read_photo(tmp_path / "photo.png")):
         assert np.array_equal(np.asarray(colorize(generator, form)), expected)
+
+
+def test_photographs_that_pass_together_become_what_they_become_alone(generator):
+    together = [photos.as_photo(draw_photo(seed, *size)) for seed, size in enumerate([(80, 64), (75, 64), (160, 130)])]
+    assert {inference.padded_size(photo.rgb.size, 32) for photo in together} == {(64, 32)}
+    for photo, picture in zip(together, inference.colorize_batch(generator, together), strict=True):
+        assert np.array_equal(np.asarray(picture), np.asarray(colorize(generator, photo)))
 
 
 def test_the_image_that_was_given_is_left_as_it_was(generator):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from gan_color.config import NEAR_GREY
 from gan_color.data.photos import find_photos
 from gan_color.data.scan import Look, scan
 from gan_color.errors import DataError, UsageError, shown
@@ -58,7 +59,7 @@ def photographs(
     *,
     breed: str | None = None,
     val_share: float = 0.1,
-    min_chroma: float = 4.0,
+    min_chroma: float = NEAR_GREY,
     max_unreadable: float = 0.01,
     show_progress: bool = True,
 ) -> Photographs:
