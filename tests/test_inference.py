@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
 
-from gan_color import color, colorize, inference, load_generator
+from gan_color import color, colorize, images, inference, load_generator
 from gan_color.data import photos
 
 
@@ -98,7 +98,7 @@ def test_strips_join_exactly_as_one_piece(monkeypatch, pixels):
 def test_colour_is_what_the_generator_says(generator):
     """The generator's ab, under the photograph's own L: written out again."""
     photo = draw_photo(4, 64, 64)
-    L, _ = color.rgb_to_lab(torch.from_numpy(np.array(photo)).permute(2, 0, 1)[None])
+    L, _ = color.rgb_to_lab(images.to_tensor(photo))
     with torch.no_grad():
         expected = color.lab_to_rgb(L, generator(L))[0].permute(1, 2, 0).numpy().astype(int)
     assert np.abs(np.asarray(colorize(generator, photo, size=64)) - expected).max() <= 1
@@ -169,6 +169,11 @@ def test_photographs_that_pass_together_become_what_they_become_alone(generator)
         assert np.array_equal(np.asarray(picture), np.asarray(colorize(generator, photo)))
 
 
+def test_a_generator_in_training_mode_is_refused():
+    with pytest.raises(ValueError, match=r"generator\.eval\(\)"):
+        colorize(Vivid().train(), draw_photo(1))
+
+
 def test_the_image_that_was_given_is_left_as_it_was(generator):
     photo = draw_photo(7)
     colorize(generator, photo)
@@ -176,5 +181,5 @@ def test_the_image_that_was_given_is_left_as_it_was(generator):
 
 
 def test_lightness_alone_is_that_of_the_whole_conversion():
-    rgb = torch.from_numpy(np.asarray(noise(257, 255, 0))).permute(2, 0, 1)[None]
+    rgb = images.to_tensor(noise(257, 255, 0))
     torch.testing.assert_close(color.lightness(rgb), color.rgb_to_lab(rgb)[0], rtol=0, atol=1e-6)
