@@ -5,9 +5,10 @@ and flipped one of (seed, epoch, index): the same with any number of workers, an
 """
 
 import atexit
+import itertools
 import multiprocessing
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +16,16 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
+from tqdm import tqdm
 
 from gan_color import color, images
 from gan_color.data.photos import read_rgb
-from gan_color.errors import PhotoError, UsageError
+from gan_color.errors import GanColorError, PhotoError, UsageError, shown
 
 # Tells the streams of random numbers apart that are drawn from one seed.
 _ORDER, _AUGMENTATION = 0, 1
+# Seconds between looks at workers that let a batch wait, and until such a wait is an error.
+_LOOK_EVERY, _PATIENCE = 5, 300
 
 
 class LabDataset(Dataset):
@@ -77,7 +81,7 @@ class LabDataset(Dataset):
         if not -len(self) <= index < len(self):
             raise IndexError(f"item {index} of {len(self)}")
         index %= len(self)
-        path = self.paths[index // self.crops]
+        path = self.path_of(item)
         if self.train:
             chance = np.random.default_rng((self.seed, _AUGMENTATION, epoch, index))
             share = chance.uniform(self.min_crop, 1)
@@ -92,6 +96,11 @@ class LabDataset(Dataset):
         rgb = images.to_tensor(square)
         L, ab = color.rgb_to_lab(rgb.flip(-1) if mirrored else rgb)
         return L.squeeze(0), ab.squeeze(0)
+
+    def path_of(self, item: int | tuple[int, int]) -> Path:
+        """The photograph that an item is cut from."""
+        index = item[1] if isinstance(item, tuple) else item
+        return self.paths[index % len(self) // self.crops]
 
 
 class RunOrder(Sampler[list[tuple[int, int]]]):
@@ -154,8 +163,8 @@ def steps_per_epoch(num_items: int, batch_size: int) -> int:
     return num_items // batch_size
 
 
-def loader(dataset: LabDataset, batches: Sampler | Sequence, workers: int, pin_memory: bool = False) -> DataLoader:
-    """Load batches of (L, ab) in the background.
+def loader(dataset: LabDataset, batches: Iterable, workers: int, pin_memory: bool = False) -> DataLoader:
+    """Load batches of (L, ab) in the background; to be read by `read_batches`.
 
     Args:
         dataset: the photographs.
@@ -173,6 +182,7 @@ def loader(dataset: LabDataset, batches: Sampler | Sequence, workers: int, pin_m
         pin_memory=pin_memory,
         worker_init_fn=_leave_signals_to_the_run,
         prefetch_factor=4 if workers else None,
+        timeout=_LOOK_EVERY if workers else 0,
         # Its own, so that beginning to load draws nothing from the random numbers of training.
         generator=torch.Generator(),
     )
@@ -184,25 +194,79 @@ def _leave_signals_to_the_run(_: int) -> None:
         signal.signal(signum, signal.SIG_IGN)
 
 
-def _end_workers() -> None:
+def _end_workers(workers: list | None = None) -> None:
     """The interpreter would end them with SIGTERM, which they ignore, and wait for ever."""
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's own handler would call their end a fault
-    for child in multiprocessing.active_children():
+    for child in multiprocessing.active_children() if workers is None else workers:
         if child.daemon:
             child.kill()
 
 
 def read_batches(batches: DataLoader) -> Iterator[tuple[Tensor, Tensor]]:
-    """Iterate a loader; a photograph that fails in a worker is an error of one line here too.
+    """Iterate a loader. When a worker dies the loading begins anew, once, at the batch that is due.
 
     Raises:
         PhotoError: a photograph could be read before the run, but no longer.
+        GanColorError: workers die again, or one has not read its batch in five minutes.
     """
-    iterator = iter(batches)
-    atexit.register(_end_workers)  # only now: before what torch registered for the workers it has just begun
-    try:
-        yield from iterator
-    except PhotoError as error:
-        # torch wraps a worker's error in its traceback, the message being the last line.
-        last = str(error).strip().splitlines()[-1]
-        raise PhotoError(last.removeprefix("gan_color.errors.PhotoError: ")) from None
+    done, restarted = 0, False
+    while True:
+        # Batches are a function of their number, so that what is read again is what was lost.
+        rest = itertools.islice(batches.batch_sampler, done, None)
+        again = loader(batches.dataset, rest, batches.num_workers, batches.pin_memory)
+        before = multiprocessing.active_children()
+        iterator = iter(again)
+        workers = [child for child in multiprocessing.active_children() if child not in before]
+        # torch's own handler would raise at once when a worker dies, in the middle of a step.
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        atexit.register(_end_workers)  # only now: before what torch registered for the workers it has just begun
+        try:
+            while True:
+                try:
+                    batch = _wait_for(iterator, batches, done)
+                except StopIteration:
+                    return
+                yield batch
+                done += 1
+        except _WorkerDied as error:
+            _end_workers(workers)
+            if restarted:
+                raise GanColorError(
+                    f"processes that load photographs die ({error}): memory or shared memory may be too small; take "
+                    "fewer --workers, or --workers 0"
+                ) from None
+            restarted = True
+            tqdm.write(f"a process that loads photographs died ({error}): loading begins anew at the same batch")
+
+
+class _WorkerDied(Exception):
+    """A loading process is no more."""
+
+
+def _wait_for(iterator: Iterator, batches: DataLoader, done: int) -> tuple[Tensor, Tensor]:
+    """The next batch, with torch's words for what can go wrong turned into ours."""
+    for waited in itertools.count(_LOOK_EVERY, _LOOK_EVERY):
+        try:
+            return next(iterator)
+        except PhotoError as error:
+            # torch wraps a worker's error in its traceback, the message being the last line.
+            last = str(error).strip().splitlines()[-1]
+            raise PhotoError(last.removeprefix("gan_color.errors.PhotoError: ")) from None
+        except RuntimeError as error:
+            said = str(error)
+            if "exited unexpectedly" in said or "killed by signal" in said:
+                raise _WorkerDied(said.splitlines()[0]) from None
+            if "/torch_" in said:  # the file in shared memory that a batch travels in
+                raise GanColorError(
+                    f"shared memory is full ({said.strip().splitlines()[-1]}): take --workers 0, or give the machine "
+                    "more of /dev/shm"
+                ) from None
+            if "timed out" not in said:
+                raise
+            if waited >= _PATIENCE:
+                (items,) = itertools.islice(batches.batch_sampler, done, done + 1)
+                paths = dict.fromkeys(shown(batches.dataset.path_of(item)) for item in items)
+                raise GanColorError(
+                    f"no batch in {waited} seconds; its photographs are {', '.join(paths)}: see whether their drive "
+                    "answers, then go on with --resume"
+                ) from None
+    raise AssertionError

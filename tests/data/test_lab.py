@@ -4,6 +4,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from contextlib import closing
 from itertools import chain
 from pathlib import Path
@@ -19,9 +20,10 @@ from skimage.color import rgb2lab
 from torch import Tensor
 
 from gan_color.color import lab_to_rgb, to_lab_units
+from gan_color.data import lab
 from gan_color.data.lab import LabDataset, RunOrder, loader, read_batches, steps_per_epoch
 from gan_color.data.photos import find_photos
-from gan_color.errors import PhotoError, UsageError, shown
+from gan_color.errors import GanColorError, PhotoError, UsageError, shown
 
 # Levels that red rises by a pixel to the right, and green by a pixel down, in the drawn gradient.
 RISE = 0.8
@@ -88,9 +90,9 @@ def test_an_item_is_lightness_and_colour(photo_folder, size, train):
 
 def test_black_white_and_red_have_their_known_lab_values(tmp_path):
     known = {"black": (0, 0, 0), "white": (100, 0, 0), "red": (53.24, 80.09, 67.20)}
-    for name, lab in known.items():
+    for name, expected in known.items():
         dataset = LabDataset([saved(tmp_path / f"{name}.png", Image.new("RGB", (9, 9), name))], size=8)
-        np.testing.assert_allclose(lab_of(dataset[0]), np.broadcast_to(lab, (8, 8, 3)), atol=0.02)
+        np.testing.assert_allclose(lab_of(dataset[0]), np.broadcast_to(expected, (8, 8, 3)), atol=0.02)
 
 
 @pytest.mark.parametrize(("width", "height"), [(64, 64), (128, 64), (64, 96), (90, 90), (40, 40), (200, 100), (50, 70)])
@@ -500,3 +502,70 @@ with one_line_errors("program"):
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
+
+
+def killed_while_loading(photo_folder, kills_at: list[int]) -> list[tuple[Tensor, Tensor]]:
+    """Eight batches of two workers, the worker that reads the next one being killed before each of `kills_at`."""
+    dataset = LabDataset(find_photos(photo_folder), 32, train=True, seed=4, crops=2)
+    read, before = [], set(multiprocessing.active_children())
+    with closing(read_batches(loader(dataset, RunOrder(24, 7, 0, 8, 4), 2))) as batches:
+        for number, batch in enumerate(batches):
+            read.append(batch)
+            if number in kills_at:
+                for worker in set(multiprocessing.active_children()) - before:
+                    worker.kill()
+                    worker.join()
+                _ = sum(range(10000))  # nothing is raised in the middle of what follows
+    return read
+
+
+def test_a_worker_that_dies_is_replaced_at_the_same_batch(photo_folder, without_workers, capsys, monkeypatch):
+    monkeypatch.setattr(lab, "_LOOK_EVERY", 1)
+    read = killed_while_loading(photo_folder, [2])
+    assert "loading begins anew at the same batch" in capsys.readouterr().out
+    assert len(read) == 8
+    for one, other in zip(without_workers, read, strict=True):
+        assert same(one, other)
+
+
+def test_workers_that_die_again_are_an_error_with_the_cure(photo_folder, monkeypatch):
+    monkeypatch.setattr(lab, "_LOOK_EVERY", 1)
+    with pytest.raises(GanColorError, match=r"die \(.*--workers 0") as caught:
+        killed_while_loading(photo_folder, [1, 2])
+    assert "\n" not in str(caught.value)
+
+
+def test_a_worker_that_is_stuck_is_an_error_that_names_what_it_reads(photo_folder, monkeypatch):
+    class Stuck(LabDataset):
+        def __getitem__(self, item):
+            if item == 7:
+                time.sleep(60)
+            return super().__getitem__(item)
+
+    monkeypatch.setattr(lab, "_LOOK_EVERY", 1)
+    monkeypatch.setattr(lab, "_PATIENCE", 2)
+    paths = find_photos(photo_folder)
+    with closing(read_batches(loader(Stuck(paths, 16), [[0, 1], [6, 7]], 1))) as batches:
+        next(batches)
+        with pytest.raises(GanColorError, match="no batch in 2 seconds") as caught:
+            next(batches)
+    assert str(paths[6]) in str(caught.value) and str(paths[7]) in str(caught.value)
+
+
+def test_full_shared_memory_is_one_line_with_the_cure(tmp_path, photo_folder):
+    """A /dev/shm of 64 KiB of our own; needs the right to mount."""
+    script = f"""
+from pathlib import Path
+from gan_color.data.lab import LabDataset, loader, read_batches
+from gan_color.data.photos import find_photos
+from gan_color.errors import one_line_errors
+dataset = LabDataset(find_photos(Path({str(photo_folder)!r})), 128)
+with one_line_errors("program"):
+    list(read_batches(loader(dataset, [range(4)] * 4, 1)))
+"""
+    alone = ["unshare", "-m", "sh", "-c", 'mount -t tmpfs -o size=64k tmpfs /dev/shm && exec "$@"', "-"]
+    if not shutil.which("unshare") or subprocess.run([*alone, "true"], capture_output=True).returncode:
+        pytest.skip("this user may not mount a file system")
+    ended = subprocess.run([*alone, sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 1
+    assert "--workers 0" in ended.stderr.splitlines()[-1] and "Traceback" not in ended.stderr
