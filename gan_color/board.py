@@ -1,38 +1,65 @@
-"""What a run shows: TensorBoard scalars and grids, the same grids as PNG, the same numbers as JSON lines."""
+"""What a run shows: TensorBoard scalars and grids, the same grids as PNG, the same numbers as JSON lines.
 
+The records are torch's and TensorBoard's own. Not written by `SummaryWriter`, whose thread dies of a full disk with its
+traceback on the terminal and half a record in the file, behind which TensorBoard reads nothing.
+"""
+
+import contextlib
+import io
 import json
+import os
+import socket
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+from tensorboard.summary.writer.record_writer import RecordWriter
 from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard import summary
 from torchvision.utils import make_grid
 
-from gan_color import color, images
-from gan_color.checkpoint import write_atomically
+from gan_color import color
+from gan_color.checkpoint import append_whole, write_atomically
+from gan_color.distributed import say
+from gan_color.errors import WriteError
 
 
 class Board:
     """Writes a run's event files, `metrics.jsonl` and `samples/*.png`.
 
+    What cannot be written, as on a full disk, is left out and said once; training goes on.
+
     Args:
         folder: the run folder.
         resumed_at: the step a run goes on from; what was written of later steps is taken back, so that no step
             stands twice. None = a new run.
+
+    Raises:
+        WriteError: the folder cannot be written at the start.
     """
 
     def __init__(self, folder: Path, resumed_at: int | None = None):
         self.folder = folder
-        self.writer = SummaryWriter(str(folder), purge_step=None if resumed_at is None else resumed_at + 1)
-        lines = folder / "metrics.jsonl"
-        if resumed_at is not None and lines.is_file():
-            kept = [line for line in lines.read_text().splitlines(True) if _step_of(line) <= resumed_at]
-            write_atomically(lines, "".join(kept).encode())
-        self.lines = lines.open("a", encoding="utf-8")
+        # What could not be written last time.
+        self.failing: set[str] = set()
+        self.lines = folder / "metrics.jsonl"
+        # The name by which TensorBoard finds it, and sorts it behind those of the run's earlier processes.
+        self.events = folder / f"events.out.tfevents.{time.time():.6f}.{socket.gethostname()}.{os.getpid()}"
+        append_whole(self.events, _record(Event(wall_time=time.time(), file_version="brain.Event:2")))
+        if resumed_at is not None:
+            purge = Event(step=resumed_at + 1, session_log=SessionLog(status=SessionLog.START))
+            append_whole(self.events, _record(purge))
+            if self.lines.is_file():
+                kept = [line for line in self.lines.read_text().splitlines(True) if _step_of(line) <= resumed_at]
+                write_atomically(self.lines, "".join(kept).encode())
+        append_whole(self.lines, b"")
 
     def text(self, tag: str, markdown: str) -> None:
         """Show a text under TensorBoard's Text tab."""
-        self.writer.add_text(tag, markdown)
+        with self.going_on("curves and grids"):
+            append_whole(self.events, _record(Event(wall_time=time.time(), summary=summary.text(tag, markdown))))
 
     def scalars(self, values: dict[str, float], step: int) -> None:
         """Write numbers under their tags.
@@ -41,10 +68,11 @@ class Board:
             values: tag to value.
             step: optimizer steps taken.
         """
-        for tag, value in values.items():
-            self.writer.add_scalar(tag, value, step)
-        self.lines.write(json.dumps({"step": step, **values}) + "\n")
-        self.lines.flush()
+        now = time.time()
+        events = [Event(wall_time=now, step=step, summary=summary.scalar(tag, value)) for tag, value in values.items()]
+        with self.going_on("curves and grids"):
+            append_whole(self.lines, (json.dumps({"step": step, **values}) + "\n").encode())
+            append_whole(self.events, b"".join(map(_record, events)))
 
     def samples(self, tag: str, L: Tensor, fake_ab: Tensor, real_ab: Tensor, step: int) -> None:
         """Show photographs as rows: grey, fake, real.
@@ -56,22 +84,36 @@ class Board:
             real_ab: (N, 2, H, W) float.
             step: optimizer steps taken.
         """
-        grid = grey_fake_real(L, fake_ab, real_ab)
-        self.writer.add_image(tag, grid, step)
-        self.writer.flush()
-        path = self.folder / "samples" / f"{tag.rsplit('/', 1)[-1]}-{step:08d}.png"
-        path.parent.mkdir(exist_ok=True)
-        images.to_image(grid).save(path)
+        shown = summary.image(tag, grey_fake_real(L, fake_ab, real_ab), dataformats="CHW")
+        png = shown.value[0].image.encoded_image_string
+        with self.going_on("curves and grids"):
+            write_atomically(self.folder / "samples" / f"{tag.rsplit('/', 1)[-1]}-{step:08d}.png", png)
+            append_whole(self.events, _record(Event(wall_time=time.time(), step=step, summary=shown)))
 
-    def flush(self) -> None:
-        """Bring everything to the disk, as at each checkpoint."""
-        self.writer.flush()
-        self.lines.flush()
+    @contextlib.contextmanager
+    def going_on(self, what: str) -> Iterator[None]:
+        """Say once that something cannot be written, instead of ending a training, and once that it can again.
 
-    def close(self) -> None:
-        """Finish the files."""
-        self.writer.close()
-        self.lines.close()
+        Args:
+            what: is written in the body, such as "checkpoints".
+        """
+        try:
+            yield
+        except WriteError as error:
+            if what not in self.failing:
+                say(f"{error}: training goes on without {what} until they can be written")
+            self.failing.add(what)
+        else:
+            if what in self.failing:
+                say(f"{what} are written again")
+            self.failing.discard(what)
+
+
+def _record(event: Event) -> bytes:
+    """An event as it stands in an event file."""
+    record = io.BytesIO()
+    RecordWriter(record).write(event.SerializeToString())
+    return record.getvalue()
 
 
 def _step_of(line: str) -> float:

@@ -11,6 +11,7 @@ import io
 import os
 import re
 import tempfile
+import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -18,10 +19,11 @@ import torch
 from torch import nn
 
 from gan_color.device import choose_device
-from gan_color.errors import CheckpointError, GanColorError, UsageError, shown
+from gan_color.errors import CheckpointError, UsageError, WriteError, shown
 from gan_color.generators import ARCHITECTURES, Generator
 from gan_color.generators.hub import FORMAT, generator_folder, read_generator_config, to_files
 from gan_color.onnx_generator import OnnxGenerator
+from gan_color.state_dicts import require_finite
 
 # What the user takes away from new files' permissions; to read it is to set it.
 _UMASK = os.umask(0o022)
@@ -40,7 +42,7 @@ def write_atomically(path: Path, data: bytes) -> None:
         data: the whole content.
 
     Raises:
-        GanColorError: it cannot be written; what was there before still is.
+        WriteError: it cannot be written; what was there before still is.
     """
     temporary = None
     try:
@@ -55,16 +57,49 @@ def write_atomically(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         Path(temporary).replace(path)
         temporary = None
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)  # the rename itself must survive a crash
-        finally:
-            os.close(folder)
+        _flush_folder(path.parent)
     except OSError as error:
-        raise GanColorError(f"{shown(path)} cannot be written: {error.strerror}") from error
+        raise WriteError(f"{shown(path)} cannot be written: {error.strerror}") from error
     finally:  # also when a signal ended the writing
         if temporary:
             Path(temporary).unlink(missing_ok=True)
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make a rename survive a crash. FUSE and SMB may refuse; the file is there all the same."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def append_whole(path: Path, data: bytes) -> None:
+    """Add to the end of a file all of the data or nothing of it.
+
+    Args:
+        path: made if missing; the folder is not.
+        data: what is added, in one piece.
+
+    Raises:
+        WriteError: it cannot be added; the file is as it was.
+    """
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        try:
+            size = os.fstat(descriptor).st_size
+            try:
+                rest = memoryview(data)
+                while rest:
+                    rest = rest[os.write(descriptor, rest) :]
+            except OSError:
+                os.ftruncate(descriptor, size)  # half a record would hide all that come after it
+                raise
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise WriteError(f"{shown(path)} cannot be written: {error.strerror}") from error
 
 
 def remove_leftovers(files: Iterable[Path]) -> None:
@@ -177,18 +212,24 @@ def save_state(run: Path, step: int, state: dict, keep: int = 2) -> None:
         keep: how many states stay.
 
     Raises:
-        GanColorError: it cannot be written; the earlier states are still there.
+        WriteError: it cannot be written; the earlier states are still there.
+        CheckpointError: a tensor in it is not finite; nothing was written.
     """
+    require_finite(state)
     buffer = io.BytesIO()
     torch.save({"format": FORMAT, **state}, buffer)
     data = buffer.getvalue()
     path = run / "state" / f"step-{step:08d}.pt"
+    # The digest first, beside that of a state of the same step: at every moment the file there fits one of them.
+    digests = [hashlib.sha256(data).hexdigest()]
+    if path.is_file():
+        digests.append(hashlib.sha256(path.read_bytes()).hexdigest())
+    write_atomically(digest_path(path), "\n".join(digests).encode())
     write_atomically(path, data)
-    # Written last: a state counts only beside a digest that fits it.
-    write_atomically(digest_path(path), hashlib.sha256(data).hexdigest().encode())
     for old in _states(run)[:-keep]:
-        digest_path(old).unlink(missing_ok=True)
-        old.unlink()
+        with contextlib.suppress(OSError):  # it is in nobody's way
+            digest_path(old).unlink(missing_ok=True)
+            old.unlink()
 
 
 def load_state(run: Path) -> dict:
@@ -205,17 +246,34 @@ def load_state(run: Path) -> dict:
     """
     for path, data in whole_states(run):
         try:
+            _require_honest_size(data)
             state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
             format_ = state.pop("format")
         except Exception as error:  # the bytes are as they were written, so it was not this code that wrote them
             raise CheckpointError(f"{shown(path)} is no training state of gan_color: do not use it") from error
         if format_ != FORMAT:
             raise CheckpointError(f"{shown(path)} has format {format_}, this gan_color reads {FORMAT}: update it")
+        try:
+            require_finite(state)
+        except CheckpointError as error:
+            raise CheckpointError(f"{shown(path)}: {error}; do not use it") from error
         return state
     count = len(_states(run))
     if count:
         raise CheckpointError(f"none of the {count} states in {shown(run / 'state')} is whole: start anew")
     raise CheckpointError(f"there is no state to resume from in {shown(run)}: start the run without --resume")
+
+
+def _require_honest_size(data: bytes) -> None:
+    """Refuse what would unpack to more than it is: torch stores its tensors as they are.
+
+    Raises:
+        ValueError: it would.
+        zipfile.BadZipFile: it is not torch's format.
+    """
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        if sum(entry.file_size for entry in archive.infolist()) > len(data):
+            raise ValueError("compressed")
 
 
 def whole_states(run: Path) -> Iterator[tuple[Path, bytes]]:
@@ -230,7 +288,7 @@ def whole_states(run: Path) -> Iterator[tuple[Path, bytes]]:
     for path in reversed(_states(run)):
         try:
             data = path.read_bytes()
-            whole = hashlib.sha256(data).hexdigest() == digest_path(path).read_text().strip()
+            whole = hashlib.sha256(data).hexdigest() in digest_path(path).read_text().split()
         except (OSError, UnicodeDecodeError):
             continue
         if whole:
@@ -239,7 +297,8 @@ def whole_states(run: Path) -> Iterator[tuple[Path, bytes]]:
 
 def _states(run: Path) -> list[Path]:
     """Whole or not, oldest first. The name is matched in full: a drive's `step-00000010 (1).pt` is none."""
-    return sorted(path for path in (run / "state").glob("step-*.pt") if path.stem.removeprefix("step-").isdigit())
+    found = (run / "state").glob("step-*.pt")
+    return sorted(path for path in found if path.stem.removeprefix("step-").isdigit() and path.is_file())
 
 
 def digest_path(state: Path) -> Path:

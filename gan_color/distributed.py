@@ -5,7 +5,7 @@ Started by torchrun the processes train as one; started alone every function her
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
 
 import torch
@@ -14,8 +14,11 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
-# A process that waits longer than this for the others gives up; validation of the slowest fits well inside.
-_TIMEOUT = timedelta(minutes=10)
+from gan_color.errors import GanColorError, UsageError
+
+# A process that waits longer than this for one that hangs gives up; the first one's download and its look at all
+# photographs must fit inside. One that dies is noticed at once.
+_TIMEOUT = timedelta(minutes=30)
 
 
 def rank() -> int:
@@ -79,6 +82,13 @@ def any_process(flag: int) -> int:
     return int(largest)
 
 
+def largest_over_processes(values: torch.Tensor) -> torch.Tensor:
+    """The largest of each value over the processes, on their device; nothing waits for it here."""
+    if world() > 1:
+        dist.all_reduce(values, dist.ReduceOp.MAX)
+    return values
+
+
 @contextlib.contextmanager
 def first_process_first() -> Iterator[None]:
     """Let process 0 through before the others, so that it alone downloads."""
@@ -103,6 +113,59 @@ def sum_over_processes(values: torch.Tensor) -> torch.Tensor:
     if world() > 1:
         dist.all_reduce(values)
     return values
+
+
+def gather(values: torch.Tensor) -> list[torch.Tensor]:
+    """A CPU tensor of every process, by rank; all have the same shape."""
+    if world() == 1:
+        return [values]
+    gathered = [torch.empty_like(values) for _ in range(world())]
+    dist.all_gather(gathered, values)
+    return gathered
+
+
+def require_agreement(facts: dict[str, object]) -> None:
+    """Refuse to train where the processes were told different things.
+
+    Args:
+        facts: name to plain value, the same names in every process.
+
+    Raises:
+        UsageError: names the first that differs, and both values.
+    """
+    if world() == 1:
+        return
+    told: list[dict] = [{}] * world()
+    dist.all_gather_object(told, facts)
+    for other, theirs in enumerate(told):
+        for name, value in theirs.items():
+            if value != told[0][name]:
+                raise UsageError(
+                    f"process {other} has {name} {value}, process 0 {told[0][name]}: start all with the same options "
+                    "on the same photographs"
+                )
+
+
+def require_same_weights(optimizers: Iterable[torch.optim.Optimizer], step: int) -> None:
+    """Check by a sum over their bits (float32) that all processes have the same weights.
+
+    Raises:
+        GanColorError: they went apart.
+    """
+    if world() > 1:
+        parameters = [p for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]]
+        sums = gather(torch.stack([p.detach().view(torch.int32).sum() for p in parameters]).sum().cpu())
+        if any(other != sums[0] for other in sums):
+            raise GanColorError(
+                f"the processes' weights differ at step {step}: nothing is saved of it; see whether memory or a link "
+                "between them is faulty, then go on from the last checkpoint with --resume"
+            )
+
+
+def is_parting(error: RuntimeError) -> bool:
+    """Whether an error is the backend's word for a process that is gone or does not answer."""
+    words = ("gloo", "NCCL", "Connection closed by peer", "Connection reset by peer", "Broken pipe")
+    return isinstance(error, dist.DistError) or (world() > 1 and any(word in str(error) for word in words))
 
 
 def say(message: str) -> None:

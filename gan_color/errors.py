@@ -35,6 +35,10 @@ class CheckpointError(GanColorError):
     """A generator or a training state that cannot be loaded; says which file and the cure."""
 
 
+class WriteError(GanColorError):
+    """A file that cannot be written now, as on a full disk; what was there before still is."""
+
+
 class SomeFailed(GanColorError):
     """The work was finished, but some of its inputs failed (exit code 3)."""
 

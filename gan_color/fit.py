@@ -1,8 +1,10 @@
 """The one training loop. Both stages go through it; they differ in what a batch does."""
 
+import contextlib
 import dataclasses
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -11,16 +13,16 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from tqdm import tqdm
 
-from gan_color import checkpoint, distributed, model_card
+from gan_color import checkpoint, distributed, model_card, run_state
 from gan_color.board import Board
 from gan_color.config import TrainConfig
 from gan_color.data import lab
-from gan_color.device import precision_name
 from gan_color.distributed import say
-from gan_color.errors import CheckpointError, Stopped, shown
-from gan_color.interrupts import caught_signals, one_line_faults
+from gan_color.errors import GanColorError, Stopped, WriteError, shown
+from gan_color.guard import Guard
+from gan_color.interrupts import caught_signals, saved_before_photo_errors
 from gan_color.meter import Meter
-from gan_color.options import to_dict, to_yaml
+from gan_color.options import to_yaml
 from gan_color.prepare import Prepared, spread
 from gan_color.validate import generate, validate
 
@@ -32,6 +34,8 @@ class Stage(Protocol):
     generator_to_use: nn.Module
     # By the name that `lr/<name>` bears in TensorBoard.
     optimizers: dict[str, Optimizer]
+    # Through which it makes its updates.
+    guard: Guard
 
     def step(self, L: Tensor, ab: Tensor) -> dict[str, Tensor]:
         """Train on one batch.
@@ -61,7 +65,8 @@ def fit(stage: Stage, config: TrainConfig, prepared: Prepared) -> None:
 
     Raises:
         Stopped: SIGINT, SIGTERM or SIGHUP came; the state was saved first.
-        GanColorError: a loss is not finite, or a photograph can no longer be read.
+        WriteError: the last step, or that at which a signal came, cannot be saved.
+        GanColorError: a loss or a gradient is not finite, or a photograph can no longer be read.
     """
     device, last_step = prepared.device, prepared.last_step
     is_first = distributed.rank() == 0
@@ -69,14 +74,17 @@ def fit(stage: Stage, config: TrainConfig, prepared: Prepared) -> None:
     # Begin, or go on where the run was cut off.
     base_lr = {name: optimizer.param_groups[0]["lr"] for name, optimizer in stage.optimizers.items()}
     meter = Meter()
-    first_step, due = _resume(stage, meter, config, prepared) if prepared.state else (0, False)
+    first_step, due = 0, False
+    if prepared.state:
+        run_state.put_back(prepared.state, stage, meter, config, device)
+        first_step, due = prepared.state["step"], prepared.state["due"]
     if first_step >= last_step and not due:
         say(f"the run in {shown(config.out)} has taken its {first_step} steps: nothing to do")
         distributed.finish()
         return
     if prepared.state:
         # What the encoder began with stays on record.
-        config = dataclasses.replace(config, weights=prepared.state["config"]["weights"])
+        config = dataclasses.replace(config, weights=prepared.state["config"].get("weights", config.weights))
     board = None
     if is_first:
         _clear_leftovers(config)
@@ -116,10 +124,21 @@ def fit(stage: Stage, config: TrainConfig, prepared: Prepared) -> None:
             f"{values['val/colorfulness']:.1f} (real {values['val/colorfulness_real']:.1f})"
         )
 
-    def save(step: int, due: bool = False) -> None:
+    def require_finite(step: int) -> None:
+        bad_step = meter.bad_step(step)
+        if bad_step is not None:
+            raise GanColorError(
+                f"{meter.what_is_bad()} at step {bad_step}, on {_photographs_of(bad_step, config, prepared)}: the "
+                "training diverged and made no such update; go on from the last checkpoint with --resume, or start "
+                "anew if there is none, with a lower learning rate"
+            )
+
+    def save(step: int, due: bool = False, must: bool = False) -> None:
+        require_finite(step)
+        distributed.require_same_weights(stage.optimizers.values(), step)
+        state = run_state.collect(stage, meter, config, prepared, step, due)
         if not is_first:
             return
-        board.flush()
         info = {
             "stage": type(stage).__name__.lower(),
             "step": step,
@@ -128,20 +147,11 @@ def fit(stage: Stage, config: TrainConfig, prepared: Prepared) -> None:
         }
         network = stage.generator_to_use
         described = {name: network.description[name] for name in ("architecture", "options")}
-        checkpoint.save_generator(config.out / "generator", network, **described, info=info)
-        model_card.write(config.out)
-        state = {
-            "step": step,
-            "config": to_dict(config),
-            "data": prepared.data_digest,
-            "world": world,
-            "precision": precision_name(prepared.precision),
-            "stage": stage.state_dict(),
-            "rng": _rng_state(device),
-            "meter": meter.state_dict(),
-            "due": due,  # a validation that a stop came before
-        }
-        checkpoint.save_state(config.out, step, state)
+        # The checkpoints before this one stay until it is whole; a full disk is tried again when the next is due.
+        with _last_chance(step, config) if must else board.going_on("checkpoints"):
+            checkpoint.save_generator(config.out / "generator", network, **described, info=info)
+            model_card.write(config.out)
+            checkpoint.save_state(config.out, step, state)
 
     # A look before the first step: what fails here would fail hours later.
     if first_step == 0:
@@ -154,7 +164,8 @@ def fit(stage: Stage, config: TrainConfig, prepared: Prepared) -> None:
     # Train.
     bar = tqdm(total=last_step, initial=first_step, unit="step", disable=None if is_first else True)
     step = first_step
-    with caught_signals() as caught, bar, one_line_faults(lambda: save(step)):
+    # With several processes none can save alone: the others wait in the step that this one cannot take.
+    with caught_signals() as caught, bar, saved_before_photo_errors(lambda: save(step) if world == 1 else None):
         meter.start_clock()
         for step, (L, ab) in enumerate(lab.read_batches(batches), start=first_step + 1):
             scale = lr_scale((step - 1) / last_step, config.warmup, config.decay_from)
@@ -163,13 +174,13 @@ def fit(stage: Stage, config: TrainConfig, prepared: Prepared) -> None:
                     group["lr"] = base_lr[name] * scale
             L = L.to(device, non_blocking=True, memory_format=torch.channels_last)
             ab = ab.to(device, non_blocking=True, memory_format=torch.channels_last)
-            meter.add(stage.step(L, ab), config.batch_size)
+            meter.add(stage.step(L, ab), config.batch_size, stage.guard.tripped)
             bar.update()
 
             # Read the losses: the one place that waits for the device.
             reading = step % config.log_every == 0 or step == last_step
-            if reading or (device.type == "cpu" and world == 1):
-                meter.require_finite(step)
+            if reading or device.type == "cpu":
+                require_finite(step)
             if reading:
                 values = meter.read() | {f"lr/{name}": base_lr[name] * scale for name in base_lr}
                 if board:
@@ -187,12 +198,10 @@ def fit(stage: Stage, config: TrainConfig, prepared: Prepared) -> None:
                 if measuring and not stop:
                     measure(step)
                 if step % config.save_every == 0 or step == last_step or stop:
-                    save(step, due=bool(measuring and stop))
+                    save(step, due=bool(measuring and stop), must=bool(step == last_step or stop))
             if stop:
                 name = signal.Signals(stop).name
                 raise Stopped(stop, f"{name}: saved at step {step}; continue with --resume --out {shown(config.out)}")
-    if board:
-        board.close()
     distributed.finish()
     say(f"watch: tensorboard --logdir {shown(config.out.parent)}")
 
@@ -231,31 +240,23 @@ def _clear_leftovers(config: TrainConfig) -> None:
         (config.out / "metrics.jsonl").unlink(missing_ok=True)
 
 
-def _resume(stage: Stage, meter: Meter, config: TrainConfig, prepared: Prepared) -> tuple[int, bool]:
-    """Put everything back to the saved state; returns the steps it had taken, and whether a validation is due."""
-    state = prepared.state
+@contextlib.contextmanager
+def _last_chance(step: int, config: TrainConfig) -> Iterator[None]:
+    """Say what becomes of a run whose end cannot be written."""
     try:
-        stage.load_state_dict(state["stage"])
-    except (KeyError, RuntimeError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise CheckpointError(f"the state in {shown(config.out)} does not fit this run: {reason}") from error
-    meter.load_state_dict(state["meter"], prepared.device)
-    _set_rng_state(state["rng"], prepared.device)
-    say(f"resuming at step {state['step']}")
-    return state["step"], state["due"]
+        yield
+    except WriteError as error:
+        raise WriteError(
+            f"{error}; step {step} is not saved, the checkpoint before it is as it was: make room, then go on with "
+            f"--resume --out {shown(config.out)}"
+        ) from error
 
 
-def _rng_state(device: torch.device) -> dict[str, Tensor]:
-    states = {"cpu": torch.get_rng_state()}
-    if device.type == "cuda":
-        states["cuda"] = torch.cuda.get_rng_state(device)
-    return states
-
-
-def _set_rng_state(states: dict[str, Tensor], device: torch.device) -> None:
-    torch.set_rng_state(states["cpu"])
-    if device.type == "cuda" and "cuda" in states:
-        torch.cuda.set_rng_state(states["cuda"], device)
+def _photographs_of(step: int, config: TrainConfig, prepared: Prepared) -> str:
+    """The photographs that all processes together took at a step: some of them by name, and how many more."""
+    (items,) = lab.RunOrder(len(prepared.train), config.batch_size, step - 1, step, config.seed)
+    paths = [shown(path) for path in dict.fromkeys(map(prepared.train.path_of, items))]
+    return ", ".join(paths[:16]) + (f" and {len(paths) - 16} more" if len(paths) > 16 else "")
 
 
 def _workers(asked: int | None, device: torch.device) -> int:

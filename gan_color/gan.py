@@ -20,7 +20,9 @@ from gan_color.distributed import say
 from gan_color.errors import CheckpointError, UsageError, shown
 from gan_color.fit import fit
 from gan_color.generators import hub
+from gan_color.guard import Guard
 from gan_color.prepare import choose_weights, open_run, prepare
+from gan_color.state_dicts import load_parts
 
 
 class Gan:
@@ -58,6 +60,7 @@ class Gan:
         scaled = precision == torch.float16
         self.scaler_g = torch.amp.GradScaler(device.type, enabled=scaled)
         self.scaler_d = torch.amp.GradScaler(device.type, enabled=scaled)
+        self.guard = Guard(device)
 
         self.steps = 0
         self.ema_decay = config.ema_decay
@@ -88,8 +91,8 @@ class Gan:
             with contextlib.nullcontext() if one_pass else torch.no_grad():
                 fake_ab = self._generate(L_part)
             self._discriminate(L_part, ab_part, fake_ab.detach(), number < len(parts), len(parts), measured)
-        self.scaler_d.step(self.optimizer_d)
-        self.scaler_d.update()
+        measured["loss/D"] = (measured["loss/D_real"] + measured["loss/D_fake"]) / 2
+        self.guard.update(self.optimizer_d, self.scaler_d, measured["loss/D"])
 
         # Generator: past the discriminator as it is now, and close to the true colours.
         if not warming_up:
@@ -105,11 +108,9 @@ class Gan:
                     loss = (gan + self.lambda_l1 * l1) / len(parts)
                     self.scaler_g.scale(loss).backward()
                 _add(measured, {"loss/G_GAN": gan, "loss/G_L1": l1}, len(parts))
-            self.scaler_g.step(self.optimizer_g)
-            self.scaler_g.update()
-            self._average()
             measured["loss/G"] = measured["loss/G_GAN"] + self.lambda_l1 * measured["loss/G_L1"]
-        measured["loss/D"] = (measured["loss/D_real"] + measured["loss/D_fake"]) / 2
+            self.guard.update(self.optimizer_g, self.scaler_g, measured["loss/G"])
+            self._average()
         self.steps += 1
         return measured
 
@@ -185,18 +186,14 @@ class Gan:
         }
 
     def load_state_dict(self, state: dict) -> None:
-        """Take back what `state_dict` gave."""
-        self.steps = state["steps"]
-        for name in (
-            "generator",
-            "discriminator",
-            "ema",
-            "optimizer_g",
-            "optimizer_d",
-            "scaler_g",
-            "scaler_d",
-        ):
-            getattr(self, name).load_state_dict(state[name])
+        """Take back what `state_dict` gave.
+
+        Raises:
+            CheckpointError: it does not fit, as that of stage one does not.
+        """
+        names = ("generator", "discriminator", "ema", "optimizer_g", "optimizer_d", "scaler_g", "scaler_d")
+        load_parts({name: getattr(self, name) for name in names}, state)
+        self.steps = int(state["steps"])
 
 
 def _add(measured: dict[str, Tensor], values: dict[str, Tensor], num_parts: int) -> None:
@@ -211,19 +208,19 @@ def run(config: GanConfig) -> None:
     Raises:
         GanColorError: anything the user can mend, in one line.
     """
-    state = open_run(config)
-    torch.manual_seed(config.seed)
-    if state:
-        generator = checkpoint.load_generator(config.out)
-    elif config.from_scratch:
-        config = dataclasses.replace(config, weights=choose_weights(config))
-        generator = generators.build(config.architecture, backbone=config.backbone, weights=config.weights)
-    else:
-        generator, config = _from_stage_one(config)
-    prepared = prepare(config, state)
-    discriminator = PatchDiscriminator(config.discriminator_depth, config.discriminator_norm)
-    stage = Gan(generator, discriminator, prepared.device, prepared.precision, config)
-    fit(stage, config, prepared)
+    with open_run(config) as state:
+        torch.manual_seed(config.seed)
+        if state:
+            generator = checkpoint.load_generator(config.out)
+        elif config.from_scratch:
+            config = dataclasses.replace(config, weights=choose_weights(config))
+            generator = generators.build(config.architecture, backbone=config.backbone, weights=config.weights)
+        else:
+            generator, config = _from_stage_one(config)
+        prepared = prepare(config, state)
+        discriminator = PatchDiscriminator(config.discriminator_depth, config.discriminator_norm)
+        stage = Gan(generator, discriminator, prepared.device, prepared.precision, config)
+        fit(stage, config, prepared)
     say(f"next:  gan-color colorize PHOTO --checkpoint {shlex.quote(str(config.out))} --output coloured.png")
 
 

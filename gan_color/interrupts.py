@@ -1,12 +1,10 @@
-"""What may cut a training run short: signals and faults, and what becomes of them."""
+"""What cuts a training run short after its state is saved: signals, and photographs that vanish."""
 
 import contextlib
 import signal
 from collections.abc import Callable, Iterator
 
-import torch
-
-from gan_color.errors import GanColorError, PhotoError
+from gan_color.errors import PhotoError
 
 
 @contextlib.contextmanager
@@ -35,15 +33,10 @@ def caught_signals() -> Iterator[list[int]]:
 
 
 @contextlib.contextmanager
-def one_line_faults(save: Callable[[], None]) -> Iterator[None]:
-    """Turn what may go wrong in the middle of a run into one line, after saving what can be saved."""
+def saved_before_photo_errors(save: Callable[[], None]) -> Iterator[None]:
+    """Save the steps that were taken before a photograph could no longer be read."""
     try:
         yield
-    except torch.OutOfMemoryError as error:
-        raise GanColorError(
-            "the device's memory is too small: give --accumulate 2 (or 4, ...) for the same step in parts, or a "
-            "smaller --batch-size or --size"
-        ) from error
     except PhotoError:
         save()
         raise

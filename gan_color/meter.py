@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from gan_color import distributed
-from gan_color.errors import GanColorError
 
 
 class Meter:
@@ -22,6 +21,7 @@ class Meter:
         self.sums: dict[str, Tensor] = {}
         self.counts: dict[str, int] = {}
         self.images = 0
+        self.bad_steps = 0
         self.start_clock()
 
     def start_clock(self) -> None:
@@ -35,30 +35,35 @@ class Meter:
         yield
         self.since += time.perf_counter() - stopped_at
 
-    def add(self, losses: dict[str, Tensor], images: int) -> None:
+    def add(self, losses: dict[str, Tensor], images: int, tripped: Tensor | int = 0) -> None:
         """Take in one step.
 
         Args:
             losses: tag to scalar, on the device; nothing waits for it here.
             images: photographs in the step, over all processes.
+            tripped: of the stage's guard: 1 from the first step on that was not finite, else 0.
         """
         for tag, value in losses.items():
             self.sums[tag] = self.sums.get(tag, 0) + value
             self.counts[tag] = self.counts.get(tag, 0) + 1
         self.images += images
+        self.bad_steps = self.bad_steps + tripped
 
-    def require_finite(self, step: int) -> None:
-        """Stop a run whose losses are no numbers any more.
+    def bad_step(self, step: int) -> int | None:
+        """The step at which a loss or a gradient ceased to be finite; waits for the device.
 
-        Raises:
-            GanColorError: names the loss and the step.
+        Args:
+            step: the one taken last.
         """
+        bad_steps = int(self.bad_steps)
+        return step - bad_steps + 1 if bad_steps else None
+
+    def what_is_bad(self) -> str:
+        """The loss of this process that is not finite, or what else it must be."""
         for tag, total in self.sums.items():
             if not torch.isfinite(total):
-                raise GanColorError(
-                    f"{tag} is {float(total)} at step {step}: the training diverged; go on from the last checkpoint "
-                    "with --resume, or start anew if there is none, with a lower learning rate"
-                )
+                return f"{tag} is {float(total)}"
+        return "a gradient is not finite" + (", or a loss of another process" if distributed.world() > 1 else "")
 
     def read(self) -> dict[str, float]:
         """Means over the steps since the last reading, and over the processes."""
@@ -70,10 +75,18 @@ class Meter:
         return values
 
     def state_dict(self) -> dict:
-        """What was summed since the last reading, so that a run cut off between two goes on to the same means."""
-        return {"sums": {tag: total.cpu() for tag, total in self.sums.items()}, "counts": self.counts}
+        """What was summed since the last reading, so that a run cut off between two goes on to the same means.
+
+        Returns:
+            Of each tag the sums of all processes, by rank, and the counts; the same in every process.
+        """
+        sums = distributed.gather(torch.stack(list(self.sums.values())).cpu()) if self.sums else []
+        return {
+            "sums": {tag: torch.stack([of_rank[i] for of_rank in sums]) for i, tag in enumerate(self.sums)},
+            "counts": dict(self.counts),
+        }
 
     def load_state_dict(self, state: dict, device: torch.device) -> None:
-        """Take back what `state_dict` gave."""
-        self.sums = {tag: total.to(device) for tag, total in state["sums"].items()}
-        self.counts = dict(state["counts"])
+        """Take back this process's part of what `state_dict` gave."""
+        self.sums = {tag: of_ranks[distributed.rank()].to(device) for tag, of_ranks in state["sums"].items()}
+        self.counts = {tag: state["counts"][tag] for tag in self.sums}

@@ -1,18 +1,26 @@
 """Everything a run can be refused for, checked before any work starts."""
 
+import contextlib
 import dataclasses
 import os
+from collections.abc import Iterator
 
 import torch
 
-from gan_color import checkpoint, distributed
+from gan_color import checkpoint, distributed, run_state
 from gan_color.config import MAY_CHANGE_ON_RESUME, TrainConfig
 from gan_color.data import lab, sources
 from gan_color.device import choose_device, choose_precision, precision_name
 from gan_color.distributed import say
 from gan_color.errors import CheckpointError, DataError, UsageError, shown
+from gan_color.faults import one_line_faults
 from gan_color.generators import pretrained
 from gan_color.options import from_yaml, to_dict
+from gan_color.run_lock import run_lock
+from gan_color.run_state import versions
+
+# What each process of a run may be told for itself: the machines need not be alike.
+_MAY_DIFFER = {"data", "data_root", "device", "workers", "weights", "generator", "out"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,24 +40,26 @@ class Prepared:
     state: dict | None
 
 
-def open_run(config: TrainConfig) -> dict | None:
-    """Check what costs nothing to check: the run folder, and what is being resumed.
+@contextlib.contextmanager
+def open_run(config: TrainConfig) -> Iterator[dict | None]:
+    """Hold the run folder while the body runs in it, once what costs nothing to check has been checked.
 
-    Returns:
+    Yields:
         The state to go on from, or None for a new run.
 
     Raises:
-        UsageError: the folder holds another run or cannot be written, or options differ that may not change on
-            resuming.
+        UsageError: the folder holds another run, cannot be written or is in use, or options differ that may not
+            change on resuming.
         CheckpointError: there is no whole state to resume from.
+        GanColorError: memory was too small, or another process of the run ended.
     """
     # os.path answers no for folders that may not even be looked into; writing to them is refused below.
     used = any(os.path.exists(config.out / saved) for saved in ("state", "generator"))
     if used and not config.resume:
         raise UsageError(f"{shown(config.out)} holds a run already: continue it with --resume, or give another --out")
-    state = _state_to_resume(config) if config.resume else None
     checkpoint.require_writable(config.out, "--out")
-    return state
+    with one_line_faults(config), run_lock(config.out) if distributed.rank() == 0 else contextlib.nullcontext():
+        yield _state_to_resume(config) if config.resume else None
 
 
 def _state_to_resume(config: TrainConfig) -> dict:
@@ -65,9 +75,9 @@ def _state_to_resume(config: TrainConfig) -> dict:
         if now[name] != before[name] and name not in ("weights", "out"):
             say(f"changed on resuming: {name} {before[name]} -> {now[name]}")
     state = checkpoint.load_state(config.out)
-    missing = {"step", "data", "world", "precision", "stage", "rng", "meter", "due"} - state.keys()
-    if missing:
-        raise CheckpointError(f"the state in {shown(config.out)} lacks {', '.join(sorted(missing))}: start anew")
+    lacking = [name for name, kind in run_state.KINDS.items() if not isinstance(state.get(name), kind)]
+    if lacking:
+        raise CheckpointError(f"the state in {shown(config.out)} lacks {', '.join(lacking)}: start anew")
     if state["world"] != distributed.world():
         raise UsageError(
             f"--resume: the run was shared by {state['world']} process(es), now there are {distributed.world()}: "
@@ -102,6 +112,8 @@ def prepare(config: TrainConfig, state: dict | None) -> Prepared:
             f"{config.size} is a single value: raise either, or lower --accumulate"
         )
     distributed.start(device)
+    told = {f"--{name.replace('_', '-')}": value for name, value in to_dict(config).items() if name not in _MAY_DIFFER}
+    distributed.require_agreement(told | {"versions": versions(), "the state of step": state and state["step"]})
     with distributed.first_process_first():  # it downloads what the others then find
         found = sources.photographs(
             config.data,
@@ -112,6 +124,7 @@ def prepare(config: TrainConfig, state: dict | None) -> Prepared:
             max_unreadable=config.max_unreadable,
             show_progress=distributed.rank() == 0,
         )
+    distributed.require_agreement({"photographs with digest": found.digest})
     if state and state["data"] != found.digest:
         raise DataError(f"--resume: the photographs of {config.data} are not those the run began with")
     crops = config.crops or sources.default_crops(config.data)
@@ -127,6 +140,8 @@ def prepare(config: TrainConfig, state: dict | None) -> Prepared:
         + f" to train on, {len(found.val)} to validate; {last_step} steps of {config.batch_size} at "
         f"{config.size}x{config.size}"
     )
+    if state and state["versions"][-1:] != [versions()]:
+        say(f"changed on resuming: {''.join(map(str, state['versions'][-1:]))} -> {versions()}: figures may differ")
     precision = choose_precision(config.precision, device)
     say(f"on {device} in {precision_name(precision)}, {distributed.world()} process(es)")
     if state and state["precision"] != precision_name(precision):

@@ -11,8 +11,10 @@ from gan_color.config import PretrainConfig
 from gan_color.device import autocast
 from gan_color.distributed import say
 from gan_color.fit import fit
+from gan_color.guard import Guard
 from gan_color.options import as_options
 from gan_color.prepare import choose_weights, open_run, prepare
+from gan_color.state_dicts import load_parts
 
 
 class Pretrain:
@@ -43,6 +45,7 @@ class Pretrain:
         self.optimizer = torch.optim.Adam(self.generator.parameters(), lr=lr, fused=True)
         self.optimizers = {"G": self.optimizer}
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision == torch.float16)
+        self.guard = Guard(device)
 
     def step(self, L: Tensor, ab: Tensor) -> dict[str, Tensor]:
         """Move the generator once towards the batch's true colours.
@@ -65,8 +68,7 @@ class Pretrain:
                 self.scaler.scale(loss).backward()
             total = total + loss.detach()
             total_l1 = total_l1 + losses.reconstruction(fake_ab.detach(), ab_part) / len(parts)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
+        self.guard.update(self.optimizer, self.scaler, total)
         return {"loss/G_L1": total_l1, "loss/G": total}
 
     def state_dict(self) -> dict:
@@ -78,10 +80,12 @@ class Pretrain:
         }
 
     def load_state_dict(self, state: dict) -> None:
-        """Take back what `state_dict` gave."""
-        self.generator.load_state_dict(state["generator"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.scaler.load_state_dict(state["scaler"])
+        """Take back what `state_dict` gave.
+
+        Raises:
+            CheckpointError: it does not fit.
+        """
+        load_parts({"generator": self.generator, "optimizer": self.optimizer, "scaler": self.scaler}, state)
 
 
 def run(config: PretrainConfig) -> None:
@@ -90,15 +94,15 @@ def run(config: PretrainConfig) -> None:
     Raises:
         GanColorError: anything the user can mend, in one line.
     """
-    state = open_run(config)
-    torch.manual_seed(config.seed)
-    if state:
-        generator = checkpoint.load_generator(config.out)
-    else:
-        config = dataclasses.replace(config, weights=choose_weights(config))
-        generator = generators.build(config.architecture, backbone=config.backbone, weights=config.weights)
-    prepared = prepare(config, state)
-    stage = Pretrain(generator, prepared.device, prepared.precision, config.loss, config.lr, config.accumulate)
-    fit(stage, config, prepared)
+    with open_run(config) as state:
+        torch.manual_seed(config.seed)
+        if state:
+            generator = checkpoint.load_generator(config.out)
+        else:
+            config = dataclasses.replace(config, weights=choose_weights(config))
+            generator = generators.build(config.architecture, backbone=config.backbone, weights=config.weights)
+        prepared = prepare(config, state)
+        stage = Pretrain(generator, prepared.device, prepared.precision, config.loss, config.lr, config.accumulate)
+        fit(stage, config, prepared)
     same = as_options(config, ("data", "data_root", "breed", "val_share", "min_chroma", "crops", "min_crop", "size"))
     say(f"next:  python train_gan.py --generator {shlex.quote(str(config.out))}{same}")

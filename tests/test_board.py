@@ -1,8 +1,11 @@
 """What a board writes can be read back."""
 
+import contextlib
 import json
+import resource
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -39,7 +42,6 @@ def test_scalars_and_pictures_come_back(tmp_path):
     for step in range(3):
         board.scalars({"loss/G": 1.5 * step, "lr/G": 0.1}, step)
     board.samples("samples/val", L, ab, ab, 2)
-    board.close()
     read = EventAccumulator(str(tmp_path)).Reload()
     assert [(event.step, event.value) for event in read.Scalars("loss/G")] == [(0, 0.0), (1, 1.5), (2, 3.0)]
     png = np.asarray(Image.open(tmp_path / "samples" / "val-00000002.png"))
@@ -51,17 +53,48 @@ def test_a_resumed_board_has_each_step_once(tmp_path):
     board = Board(tmp_path)
     for step in range(8):
         board.scalars({"loss/G": float(step)}, step)
-    board.close()
     # A line cut off in the middle, as a killed process leaves it.
     with (tmp_path / "metrics.jsonl").open("a") as lines:
         lines.write('{"step": 8, "lo')
     board = Board(tmp_path, resumed_at=4)
     for step in range(5, 10):
         board.scalars({"loss/G": 100.0 + step}, step)
-    board.close()
     read = EventAccumulator(str(tmp_path)).Reload().Scalars("loss/G")
     assert [event.step for event in read] == list(range(10))
     assert [event.value for event in read[5:]] == [105.0, 106.0, 107.0, 108.0, 109.0]
     assert [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == list(
         range(10)
     )
+
+
+@contextlib.contextmanager
+def files_end_at(size: int):
+    """As on a full disk, no file of this process grows beyond `size` bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("room", [0, 1, 30, 100])
+def test_a_full_disk_leaves_a_gap_and_nothing_broken(tmp_path, capsys, room):
+    _, L, ab = lab_batch()
+    board = Board(tmp_path)
+    board.scalars({"loss/G": 1.0}, 1)
+    full = max(path.stat().st_size for path in tmp_path.iterdir()) + room
+    with files_end_at(full):
+        for step in range(2, 9):
+            board.scalars({"loss/G": 2.0, "a/much/longer/tag" * 9: 1.0}, step)
+            board.samples("samples/val", L, ab, ab, step)
+    said = capsys.readouterr().out
+    assert said.count("\n") == 1 and "File too large: training goes on without curves and grids" in said
+    board.scalars({"loss/G": 3.0}, 9)
+    board.samples("samples/val", L, ab, ab, 9)
+    assert capsys.readouterr().out == "curves and grids are written again\n"
+    read = EventAccumulator(str(tmp_path)).Reload()
+    assert [event.value for event in read.Scalars("loss/G")] == [1.0, 3.0]
+    assert [event.step for event in read.Images("samples/val")] == [9]
+    assert [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == [1, 9]
+    assert [path.name for path in (tmp_path / "samples").iterdir()] == ["val-00000009.png"]

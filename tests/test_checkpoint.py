@@ -1,5 +1,6 @@
 """What is saved is whole, and what is loaded fits."""
 
+import errno
 import json
 import os
 import stat
@@ -229,3 +230,49 @@ def test_what_a_killed_process_left_of_a_file_is_removed_and_nothing_else(tmp_pa
         (tmp_path / "out" / name).write_bytes(b"mine")
     checkpoint.remove_leftovers([*files, tmp_path / "nowhere" / "a.png"])
     assert {path.name for path in (tmp_path / "out").iterdir()} == {of_another.name, *users}
+
+
+def test_a_folder_that_cannot_be_flushed_is_no_failure(tmp_path, monkeypatch):
+    """As on FUSE and SMB: the file itself is there, whole."""
+    fsync = os.fsync
+
+    def refuse_folders(descriptor):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        fsync(descriptor)
+
+    monkeypatch.setattr(checkpoint.os, "fsync", refuse_folders)
+    checkpoint.write_atomically(tmp_path / "file", b"new")
+    assert (tmp_path / "file").read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("name", ["step-00000002.pt", "step-00000002.pt.sha256"])
+def test_a_state_saved_anew_is_whole_at_every_moment(tmp_path, monkeypatch, name):
+    """A run that is cut off while it saves its only state a second time still has one of the two."""
+    checkpoint.save_state(tmp_path, 2, state(2) | {"text": "first"})
+    write = checkpoint.write_atomically
+
+    def cut_off(path, data):
+        if path.name == name:
+            raise KeyboardInterrupt
+        write(path, data)
+
+    monkeypatch.setattr(checkpoint, "write_atomically", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoint.save_state(tmp_path, 2, state(2) | {"text": "second"})
+    assert checkpoint.load_state(tmp_path)["text"] == "first"
+    monkeypatch.undo()
+    checkpoint.save_state(tmp_path, 2, state(2) | {"text": "second"})
+    assert checkpoint.load_state(tmp_path)["text"] == "second"
+
+
+def test_links_to_nowhere_folders_and_pipes_are_no_states(tmp_path):
+    checkpoint.save_state(tmp_path, 1, state(1))
+    folder = tmp_path / "state"
+    (folder / "step-00000002.pt").symlink_to("nowhere")
+    (folder / "step-00000003.pt").mkdir()
+    os.mkfifo(folder / "step-00000004.pt")
+    assert checkpoint.load_state(tmp_path)["step"] == 1
+    for step in (5, 6, 7):
+        checkpoint.save_state(tmp_path, step, state(step))
+    assert checkpoint.load_state(tmp_path)["step"] == 7

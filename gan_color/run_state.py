@@ -1,0 +1,92 @@
+"""What is saved of a run so that it can be resumed, and how it is put back."""
+
+import torch
+from torch import Tensor
+
+from gan_color.config import TrainConfig
+from gan_color.device import precision_name
+from gan_color.distributed import say, world
+from gan_color.errors import CheckpointError, shown
+from gan_color.meter import Meter
+from gan_color.options import to_dict
+from gan_color.version import __version__
+
+# What a state holds beside its format, and as what.
+KINDS = {
+    "step": int,
+    "config": dict,
+    "data": str,
+    "world": int,
+    "precision": str,
+    "versions": list,
+    "stage": dict,
+    "rng": dict,
+    "meter": dict,
+    "due": bool,
+}
+
+
+def versions() -> str:
+    """Of what a run's figures depend on."""
+    return f"gan_color {__version__}, torch {torch.__version__}"
+
+
+def collect(stage, meter: Meter, config: TrainConfig, prepared, step: int, due: bool) -> dict:
+    """Gather everything that a run needs to go on; in every process, for each has a part of the sums.
+
+    Args:
+        stage: a `fit.Stage`.
+        meter: its sums not yet read.
+        config: what the run was told.
+        prepared: a `prepare.Prepared`.
+        step: optimizer steps taken.
+        due: a validation that a stop came before.
+
+    Returns:
+        The state, by the names of KINDS.
+    """
+    before = prepared.state["versions"] if prepared.state else []
+    return {
+        "step": step,
+        "config": to_dict(config),
+        "data": prepared.data_digest,
+        "world": world(),
+        "precision": precision_name(prepared.precision),
+        # All that it was trained with, the newest last.
+        "versions": before if before[-1:] == [versions()] else [*before, versions()],
+        "stage": stage.state_dict(),
+        "rng": _rng_state(prepared.device),
+        "meter": meter.state_dict(),
+        "due": due,
+    }
+
+
+def put_back(state: dict, stage, meter: Meter, config: TrainConfig, device: torch.device) -> None:
+    """Put everything back to a saved state.
+
+    Raises:
+        CheckpointError: it does not fit the stage; names the first difference.
+    """
+    try:
+        stage.load_state_dict(state["stage"])
+        meter.load_state_dict(state["meter"], device)
+        _set_rng_state(state["rng"], device)
+    except CheckpointError as error:
+        raise CheckpointError(f"the state in {shown(config.out)} does not fit this run: {error}") from error
+    except (LookupError, RuntimeError, ValueError, TypeError, AttributeError) as error:
+        reason = (str(error).strip() or repr(error)).splitlines()[0]
+        raise CheckpointError(f"the state in {shown(config.out)} does not fit this run: {reason}") from error
+    say(f"resuming at step {state['step']}")
+
+
+def _rng_state(device: torch.device) -> dict[str, Tensor]:
+    states = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    return states
+
+
+def _set_rng_state(states: dict[str, Tensor], device: torch.device) -> None:
+    torch.set_rng_state(states["cpu"])
+    if device.type == "cuda" and "cuda" in states:
+        torch.cuda.set_rng_state(states["cuda"], device)
