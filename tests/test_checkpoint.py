@@ -1,11 +1,14 @@
 """What is saved is whole, and what is loaded fits."""
 
 import errno
+import hashlib
+import io
 import json
 import os
 import stat
 import subprocess
 import sys
+import zipfile
 
 import pytest
 import safetensors.torch
@@ -55,6 +58,14 @@ def test_half_precision_is_widened(saved):
     assert next(load_generator(saved).parameters()).dtype == torch.float32
 
 
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "_orig_mod.module."])
+def test_prefixes_of_wrappers_are_taken_off(generator, saved, prefix):
+    path = saved / "model.safetensors"
+    safetensors.torch.save_file({prefix + name: w for name, w in safetensors.torch.load_file(path).items()}, path)
+    L = torch.rand(1, 1, 40, 56)
+    assert torch.equal(load_generator(saved)(L), generator(L))
+
+
 def test_files_are_readable_by_others(saved):
     for path in saved.iterdir():
         assert stat.S_IMODE(path.stat().st_mode) == 0o644
@@ -99,6 +110,31 @@ def break_newer_format(folder):
     edit(folder, format=99)
 
 
+def break_options_that_load_a_file(folder):
+    edit(folder, options={"backbone": "test_resnet", "weights": "/tmp/weights.pth"})
+
+
+def break_options_beyond_memory(folder):
+    edit(folder, options={"backbone": "test_resnet", "widths": [2**40] * 5})
+
+
+def break_huge_header(folder):
+    path = folder / "model.safetensors"
+    path.write_bytes((9 * 2**20).to_bytes(8, "little") + b" " * 9 * 2**20 + path.read_bytes())
+
+
+def break_huge_file(folder):
+    with (folder / "model.safetensors").open("ab") as file:
+        file.truncate(2**36)  # a hole: nothing is on the disk
+
+
+def break_integers(folder):
+    path = folder / "model.safetensors"
+    weights = safetensors.torch.load_file(path)
+    weights["head.bias"] = weights["head.bias"].long()
+    safetensors.torch.save_file(weights, path)
+
+
 def break_nan(folder):
     path = folder / "model.safetensors"
     weights = safetensors.torch.load_file(path)
@@ -121,6 +157,11 @@ def edit(folder, **values):
         (break_other_architecture, "transformer"),
         (break_other_backbone, "does not fit the architecture"),
         (break_newer_format, "update gan_color"),
+        (break_options_that_load_a_file, "its options name weights"),
+        (break_options_beyond_memory, "is not of a ResNetUNet"),
+        (break_huge_header, "is broken (its header is too large)"),
+        (break_huge_file, "is broken (larger than"),
+        (break_integers, "head.bias is torch.int64, not torch.float32"),
         (break_nan, "head.bias is not finite"),
     ],
 )
@@ -191,21 +232,13 @@ def test_no_whole_state_is_said(tmp_path):
 
 def test_a_state_that_would_run_code_is_not_run(tmp_path):
     """A payload with a digest that fits it: weights_only must be what stops it."""
-    import hashlib
-    import io
-
     canary = tmp_path / "ran"
 
     class Payload:
         def __reduce__(self):
             return (open, (str(canary), "w"))
 
-    buffer = io.BytesIO()
-    torch.save({"step": 1, "stage": Payload()}, buffer)
-    path = tmp_path / "state" / "step-00000001.pt"
-    path.parent.mkdir()
-    path.write_bytes(buffer.getvalue())
-    path.with_name(path.name + ".sha256").write_text(hashlib.sha256(buffer.getvalue()).hexdigest())
+    put(tmp_path, {"step": 1, "stage": Payload()})
     with pytest.raises(CheckpointError):
         checkpoint.load_state(tmp_path)
     assert not canary.exists()
@@ -276,3 +309,66 @@ def test_links_to_nowhere_folders_and_pipes_are_no_states(tmp_path):
     for step in (5, 6, 7):
         checkpoint.save_state(tmp_path, step, state(step))
     assert checkpoint.load_state(tmp_path)["step"] == 7
+
+
+def put(run, state, compression=zipfile.ZIP_STORED) -> None:
+    """Lay a state into a run folder with a digest that fits it: what must refuse it comes after the digest."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    if compression != zipfile.ZIP_STORED:
+        packed = io.BytesIO()
+        with zipfile.ZipFile(buffer) as old, zipfile.ZipFile(packed, "w", compression) as new:
+            for entry in old.infolist():
+                new.writestr(entry.filename, old.read(entry))
+        buffer = packed
+    checkpoint.write_atomically(run / "state" / "step-00000001.pt", buffer.getvalue())
+    digest = hashlib.sha256(buffer.getvalue()).hexdigest()
+    checkpoint.write_atomically(run / "state" / "step-00000001.pt.sha256", digest.encode())
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: torch.tensor([1.0, float("nan")]), "is not finite"),
+        (lambda: torch.eye(3).to_sparse(), "is no dense tensor"),
+        (lambda: torch.quantize_per_tensor(torch.rand(3), 0.1, 0, torch.quint8), "is no dense tensor"),
+        (lambda: torch.zeros(1).expand(10**13), "is larger than what is stored of it"),
+        (lambda: torch.float32, "is a dtype"),
+    ],
+    ids=["not finite", "sparse", "quantised", "spread over any size", "no tensor"],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_only_dense_finite_tensors_are_loaded(tmp_path, make, says):
+    put(tmp_path, {"format": 1} | state(1) | {"stage": {"weight": make()}})
+    with pytest.raises(CheckpointError, match=f"stage.weight {says}; do not use it") as caught:
+        checkpoint.load_state(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_not_finite_is_not_saved_to_resume_either(tmp_path):
+    checkpoint.save_state(tmp_path, 1, state(1))
+    with pytest.raises(CheckpointError, match=r"stage\.weight is not finite"):
+        checkpoint.save_state(tmp_path, 2, state(2) | {"stage": {"weight": torch.tensor([float("inf")])}})
+    assert checkpoint.load_state(tmp_path)["step"] == 1
+
+
+def test_a_state_that_would_unpack_to_more_than_it_is_is_not_unpacked(tmp_path, monkeypatch):
+    put(tmp_path, {"format": 1} | state(1) | {"stage": {"weight": torch.zeros(10**6)}}, zipfile.ZIP_DEFLATED)
+    monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("unpacked"))
+    with pytest.raises(CheckpointError, match="is no training state"):
+        checkpoint.load_state(tmp_path)
+
+
+def test_a_state_of_a_newer_format_says_so(tmp_path):
+    put(tmp_path, {"format": 2} | state(1))
+    with pytest.raises(CheckpointError, match="has format 2, this gan_color reads 1: update it"):
+        checkpoint.load_state(tmp_path)
+
+
+@pytest.mark.timeout(20)
+def test_a_state_nested_without_end_takes_no_time(tmp_path):
+    nested = [0]
+    for _ in range(200):
+        nested = [nested, nested]  # 2**200 leaves by name, 201 lists
+    put(tmp_path, {"format": 1} | state(1) | {"list": nested})
+    assert checkpoint.load_state(tmp_path)["step"] == 1

@@ -1,8 +1,10 @@
 """The loop, on whole runs: what it writes, how it resumes, how it stops."""
 
+import contextlib
 import json
 import math
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -18,6 +20,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from gan_color import checkpoint
+from gan_color.data import lab
 from gan_color.fit import lr_scale
 from gan_color.meter import Meter
 
@@ -213,8 +216,114 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_is_not_saved(train, tmp_pat
     assert end.value.code == 1
     error = capsys.readouterr().err
     assert "is nan at step" in error and "lower learning rate" in error
+    assert error.count("photo") == 4 and error.count("\n") == 1  # the batch, by the names of its files
     state = checkpoint.load_state(tmp_path / "run")
     assert all(torch.isfinite(w).all() for w in state["stage"]["generator"].values() if w.is_floating_point())
+
+
+def test_the_photographs_named_are_those_of_the_step_that_was_not_finite(train, tmp_path, monkeypatch, capsys):
+    from gan_color import pretrain
+
+    step, taken = pretrain.Pretrain.step, []
+
+    def poison_the_third(self, L, ab):
+        taken.append(L.clone())
+        return step(self, L * (math.nan if len(taken) == 3 else 1), ab)
+
+    monkeypatch.setattr(pretrain.Pretrain, "step", poison_the_third)
+    with pytest.raises(SystemExit):
+        train("pretrain", tmp_path / "run", "--save-every", "1", "--epochs", "20", "--min-crop", "1.0")
+    error = capsys.readouterr().err
+    assert "at step 3, on" in error and len(taken) == 3
+    named = [path for path in error.replace(":", ",").split(", ") if path.endswith(".png")]
+    named[0] = named[0].rsplit(" ", 1)[-1]
+    lightness = lab.LabDataset(named, 32, train=True, min_crop=1.0)
+    for place, path in enumerate(named):
+        # Crops differ in their place and may be mirrored; the mean is near all the same.
+        assert lightness[place][0].mean() == pytest.approx(taken[2][place].mean(), abs=0.1), path
+    assert checkpoint.load_state(tmp_path / "run")["step"] == 2
+
+
+def test_weights_that_are_not_finite_are_not_saved_though_the_losses_are(train, tmp_path, monkeypatch, capsys):
+    from gan_color import gan
+
+    step, taken = gan.Gan.step, iter(range(100))
+
+    def spoil_a_weight(self, L, ab):
+        values = step(self, L, ab)
+        if next(taken) == 3:
+            with torch.no_grad():
+                next(self.discriminator.parameters())[0] = math.inf
+        return values
+
+    monkeypatch.setattr(gan.Gan, "step", spoil_a_weight)
+    with pytest.raises(SystemExit) as end:
+        train("gan", tmp_path / "run", "--from-scratch", "--save-every", "1", "--epochs", "20")
+    assert end.value.code == 1
+    assert "stage.discriminator" in capsys.readouterr().err
+    assert checkpoint.load_state(tmp_path / "run")["step"] == 3
+
+
+@contextlib.contextmanager
+def disk_full_from_step(monkeypatch, first: int, last: int):
+    """As on a full disk nothing can be written in the steps first to last."""
+    from gan_color import pretrain
+
+    step, taken = pretrain.Pretrain.step, iter(range(1, 1000))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill_or_empty(self, L, ab):
+        number = next(taken)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0 if first <= number <= last else before[0], before[1]))
+        return step(self, L, ab)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(pretrain.Pretrain, "step", fill_or_empty)
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_does_not_end_a_training(train, tmp_path, monkeypatch, capsys):
+    options = ["--epochs", "5", "--save-every", "1"]
+    with disk_full_from_step(monkeypatch, 4, 7):
+        run = train("pretrain", tmp_path / "run", *options)
+    said = capsys.readouterr().out
+    for what in ("curves and grids", "checkpoints"):
+        assert said.count(f"File too large: training goes on without {what}") == 1
+        assert said.count(f"{what} are written again") == 1
+    whole = train("pretrain", tmp_path / "whole", *options)
+    assert same(checkpoint.load_state(run)["stage"], checkpoint.load_state(whole)["stage"])
+    assert [line["step"] for line in lines(run) if "loss/G" in line] == [1, 2, 3, 8, 9, 10]
+    assert [event.step for event in events(run).Scalars("loss/G")] == [1, 2, 3, 8, 9, 10]
+    assert not [*run.rglob("*.tmp")]
+
+
+def test_a_run_whose_end_cannot_be_saved_keeps_the_checkpoint_before(train, tmp_path, monkeypatch, capsys):
+    options = ["--epochs", "3", "--save-every", "1", "--log-every", "1"]
+    with disk_full_from_step(monkeypatch, 4, 9), pytest.raises(SystemExit) as end:
+        train("pretrain", tmp_path / "run", *options)
+    assert end.value.code == 1
+    error = capsys.readouterr().err
+    assert "step 6 is not saved" in error and "--resume --out" in error and error.count("\n") == 1
+    assert checkpoint.load_state(tmp_path / "run")["step"] == 3
+    run = train("pretrain", tmp_path / "run", *options, "--resume")
+    whole = train("pretrain", tmp_path / "whole", *options)
+    assert lines(run) == lines(whole)
+    assert same(checkpoint.load_state(run)["stage"], checkpoint.load_state(whole)["stage"])
+
+
+def test_another_torch_on_resuming_is_said_and_kept(train, pretrained, tmp_path, monkeypatch, capsys):
+    from gan_color import run_state
+
+    run = tmp_path / "run"
+    shutil.copytree(pretrained, run)
+    (before,) = checkpoint.load_state(run)["versions"]
+    monkeypatch.setattr(run_state.torch, "__version__", "99.0")
+    train("pretrain", run, "--epochs", "3", "--resume")
+    assert f"changed on resuming: {before} -> " in capsys.readouterr().out
+    assert [before, before.rsplit(" ", 1)[0] + " 99.0"] == checkpoint.load_state(run)["versions"]
 
 
 def test_meter_means_are_over_the_steps_since_the_last_reading():

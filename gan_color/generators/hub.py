@@ -15,6 +15,8 @@ from gan_color.errors import CheckpointError, GanColorError, shown
 # Raised when a reader of the old layout could not use the new one.
 FORMAT = 1
 _CONFIG, _WEIGHTS, _CARD = "config.json", "model.safetensors", "README.md"
+# Bytes that the names and shapes in a file of weights may take; some hundred tensors take 100 KB.
+_LARGEST_HEADER = 8 * 2**20
 
 
 class Generator(
@@ -90,14 +92,19 @@ class Generator(
         config = read_generator_config(folder)
         path = folder / _WEIGHTS
         try:
+            if "weights" in config["options"]:  # a file or a download of the writer's choice
+                raise ValueError("its options name weights")
             generator = cls(**config["options"])
-            weights = safetensors.torch.load(path.read_bytes())
-        except (TypeError, ValueError, AttributeError, GanColorError) as error:
-            raise CheckpointError(f"{shown(folder / _CONFIG)} is not of a {cls.__name__}: {error}") from error
+        except (TypeError, ValueError, AttributeError, RuntimeError, MemoryError, GanColorError) as error:
+            reason = (str(error).strip() or repr(error)).splitlines()[0]
+            raise CheckpointError(f"{shown(folder / _CONFIG)} is not of a {cls.__name__}: {reason}") from error
+        try:
+            weights = safetensors.torch.load(_read_bounded(path, generator))
         except OSError as error:
             raise CheckpointError(f"{shown(path)} cannot be read: {error.strerror}") from error
-        except safetensors.SafetensorError as error:
-            raise CheckpointError(f"{shown(path)} is broken ({error}): copy it again or save it anew") from error
+        except Exception as error:  # SafetensorError, and what torch makes of a dtype or shape that it has not
+            reason = (str(error).strip() or repr(error)).splitlines()[0]
+            raise CheckpointError(f"{shown(path)} is broken ({reason}): copy it again or save it anew") from error
         _load_strictly(generator, weights, path)
         generator.description = config
         generator.trained_size = require_description(config)
@@ -200,9 +207,30 @@ def _download(repo_id: str, **options) -> Path:
         ) from error
 
 
+def _read_bounded(path: Path, generator: nn.Module) -> bytes:
+    """Read weights, unless file or header are too large to be of this generator, in whatever precision.
+
+    Raises:
+        ValueError: they are.
+        OSError: the file cannot be read.
+    """
+    most = _LARGEST_HEADER + 2 * sum(tensor.nbytes for tensor in generator.state_dict().values())
+    with path.open("rb") as file:
+        if os.fstat(file.fileno()).st_size > most:
+            raise ValueError(f"larger than {most} bytes, which is more than {_CONFIG} describes")
+        data = file.read()
+    if int.from_bytes(data[:8], "little") > _LARGEST_HEADER:
+        raise ValueError("its header is too large")
+    return data
+
+
 def _load_strictly(module: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
-    """Load weights that must fit by name and shape; half precision is widened."""
+    """Load weights that must fit by name and shape; half precision is widened.
+
+    The prefixes that DistributedDataParallel and torch.compile put before names are taken off.
+    """
     expected = module.state_dict()
+    weights = {re.sub(r"^(module\.|_orig_mod\.)+", "", name): tensor for name, tensor in weights.items()}
     differing = [
         *(f"{name} is missing" for name in expected.keys() - weights.keys()),
         *(f"{name} is not in the architecture" for name in weights.keys() - expected.keys()),
@@ -210,6 +238,11 @@ def _load_strictly(module: nn.Module, weights: dict[str, Tensor], path: Path) ->
             f"{name} is {tuple(weights[name].shape)}, not {tuple(expected[name].shape)}"
             for name in expected.keys() & weights.keys()
             if weights[name].shape != expected[name].shape
+        ),
+        *(
+            f"{name} is {weights[name].dtype}, not {expected[name].dtype}"
+            for name in expected.keys() & weights.keys()
+            if weights[name].is_floating_point() != expected[name].is_floating_point()
         ),
     ]
     if differing:

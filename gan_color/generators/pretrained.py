@@ -81,7 +81,7 @@ def _require_fit(path: Path, backbone: str) -> None:
     if not path.is_file():
         raise UsageError(f"--weights {path}: no such file; take auto, imagenet, none, or a state dict's file")
     try:
-        given = timm.models.load_state_dict(str(path))
+        given = timm.models.load_state_dict(str(path), weights_only=True)
         shapes = {name: tensor.shape for name, tensor in given.items()}
     except Exception as error:  # whatever a file that is no state dict makes a reader raise
         reason = (str(error).strip() or repr(error)).splitlines()[0]
