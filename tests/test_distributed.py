@@ -1,12 +1,14 @@
 """Several processes, started by torchrun as a user starts them."""
 
 import os
+import socket
 import subprocess
 import sys
 
 import pytest
 import torch
 from conftest import PROJECT, TINY
+from test_fit import lines, same
 
 from gan_color import checkpoint, distributed
 
@@ -78,3 +80,102 @@ def test_alone_everything_is_free():
     assert (distributed.rank(), distributed.world(), distributed.any_process(15)) == (0, 1, 15)
     values = torch.tensor([1.0, 2.0])
     assert distributed.sum_over_processes(values) is values
+
+
+MISBEHAVE = """
+import math, os, signal, sys
+import torch
+from gan_color import pretrain
+from gan_color.__main__ import main
+
+what, *options = sys.argv[1:]
+step, taken, mine = pretrain.Pretrain.step, iter(range(1, 1000)), os.environ["RANK"] == "1"
+
+def misbehave(self, L, ab):
+    if mine and next(taken) == 3:
+        if what == "nan":
+            L = L * math.nan
+        elif what in ("SIGKILL", "SIGTERM"):
+            os.kill(os.getpid(), getattr(signal, what))
+        elif what == "apart":
+            with torch.no_grad():
+                next(self.generator.parameters()).add_(1e-6)
+        elif what == "memory":
+            torch.empty(2**60)
+    return step(self, L, ab)
+
+pretrain.Pretrain.step = misbehave
+if mine and what == "lr":
+    options += ["--lr", "0.5"]
+if mine and what == "data":
+    options += ["--val-share", "0.1"]
+    import gan_color.data.sources as sources
+    sources._as_share = lambda digest: int(digest[-13:], 16) / 16**13
+main(["pretrain", *options], program="train_pretrain.py")
+"""
+
+
+def two_processes(tmp_path, photo_folder, what: str, *options: str) -> list[tuple[int, str]]:
+    """Run stage one in two processes, the second of which misbehaves at step 3; exit codes and what they said."""
+    script = tmp_path / "misbehave.py"
+    script.write_text(MISBEHAVE)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+        environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "PYTHONPATH": "."}
+    command = [sys.executable, script, what, "--data", photo_folder, *TINY, "--epochs", "3", "--log-every", "4"]
+    command = [*map(str, command), "--save-every", "2", "--out", str(tmp_path / "run"), *options]
+    processes = [
+        subprocess.Popen(
+            command, cwd=PROJECT, env=environment | {"RANK": rank, "LOCAL_RANK": rank},
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        )
+        for rank in "01"
+    ]  # fmt: skip
+    try:
+        said = [process.communicate(timeout=60)[1] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    return [(process.returncode, words) for process, words in zip(processes, said, strict=True)]
+
+
+def errors_of(said: str) -> list[str]:
+    """What a process said in the end; torch warns of this and that before."""
+    return [line for line in said.splitlines() if line.startswith("train_pretrain.py: ") or "Traceback" in line]
+
+
+@pytest.mark.parametrize(
+    ("what", "codes", "says", "saved"),
+    [
+        ("nan", (1, 1), "not finite, or a loss of another process at step 3", 2),
+        ("memory", (1, 1), "another process of this run ended", 2),
+        ("SIGKILL", (1, -9), "another process of this run ended", 2),
+        ("apart", (1, 1), "the processes' weights differ at step 4", 2),
+        ("lr", (2, 2), "process 1 has --lr 0.5, process 0 0.001", None),
+        ("data", (2, 2), "process 1 has photographs with digest", None),
+    ],
+)
+def test_what_befalls_one_process_ends_both_with_a_good_checkpoint(tmp_path, photo_folder, what, codes, says, saved):
+    ended = two_processes(tmp_path, photo_folder, what)
+    assert tuple(code for code, _ in ended) == codes, ended
+    (error,) = errors_of(ended[0][1])
+    assert says in error
+    if saved is None:
+        assert not (tmp_path / "run").exists()
+    else:
+        assert checkpoint.load_state(tmp_path / "run")["step"] == saved
+
+
+def test_two_processes_stopped_by_a_signal_to_one_go_on_to_the_same_end(tmp_path, photo_folder):
+    """Stopped between two readings of the losses: each process's part of the means goes on, too."""
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    for folder in (whole, cut):
+        folder.mkdir()
+    assert [code for code, _ in two_processes(whole, photo_folder, "nothing")] == [0, 0]
+    assert [code for code, _ in two_processes(cut, photo_folder, "SIGTERM")] == [143, 143]
+    assert checkpoint.load_state(cut / "run")["step"] == 3
+    assert [code for code, _ in two_processes(cut, photo_folder, "nothing", "--resume")] == [0, 0]
+    assert lines(cut / "run") == lines(whole / "run")
+    ended = [checkpoint.load_state(folder / "run") for folder in (cut, whole)]
+    assert same(ended[0]["stage"], ended[1]["stage"])

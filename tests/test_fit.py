@@ -216,7 +216,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_is_not_saved(train, tmp_pat
     assert end.value.code == 1
     error = capsys.readouterr().err
     assert "is nan at step" in error and "lower learning rate" in error
-    assert error.count("photo") == 4 and error.count("\n") == 1  # the batch, by the names of its files
+    assert error.count(".png") == 4 and error.count("\n") == 1  # the batch, by the names of its files
     state = checkpoint.load_state(tmp_path / "run")
     assert all(torch.isfinite(w).all() for w in state["stage"]["generator"].values() if w.is_floating_point())
 
@@ -240,7 +240,7 @@ def test_the_photographs_named_are_those_of_the_step_that_was_not_finite(train, 
     lightness = lab.LabDataset(named, 32, train=True, min_crop=1.0)
     for place, path in enumerate(named):
         # Crops differ in their place and may be mirrored; the mean is near all the same.
-        assert lightness[place][0].mean() == pytest.approx(taken[2][place].mean(), abs=0.1), path
+        assert lightness[place][0].mean().item() == pytest.approx(taken[2][place].mean().item(), abs=0.1), path
     assert checkpoint.load_state(tmp_path / "run")["step"] == 2
 
 
