@@ -28,7 +28,7 @@ from gan_color.errors import GanColorError, shown
 _KEEP = 2
 _COPY_NAME = re.compile(r"(\d{4,})-step-(\d{8,})")
 # What a manifest may name: files of the run folder and of these folders in it, and none outside.
-_FILE_NAME = re.compile(r"((generator|samples|state)/)?[^./][^/]*")
+_FILE_NAME = re.compile(r"((generator|best|snapshots/step-\d+|samples|state)/)?[^./][^/]*")
 
 
 def copy_run(run: Path, target: Path) -> Path | None:
@@ -59,7 +59,9 @@ def copy_run(run: Path, target: Path) -> Path | None:
         copy = target / f"{number:04d}-{state.stem}"
         # The state's digest comes last, here and when it is brought back: with it the rest is there.
         grids = {grid.name.rsplit("-")[0]: grid for grid in sorted((run / "samples").glob("[!.]*.png"))}
-        sources = [*run.glob("[!.]*"), *(run / "generator").glob("[!.]*"), *grids.values()]
+        generators = [run / "generator", run / "best", *sorted((run / "snapshots").glob("step-*"))]
+        sources = [*run.glob("[!.]*"), *(path for folder in generators for path in folder.glob("[!.]*"))]
+        sources += grids.values()
         sources += [state, checkpoint.digest_path(state)]
         names = [path.relative_to(run).as_posix() for path in sources if path.is_file()]
         digests = {name: _copy_file(run / name, copy / name) for name in names}

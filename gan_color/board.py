@@ -61,6 +61,18 @@ class Board:
         with self.going_on("curves and grids"):
             append_whole(self.events, _record(Event(wall_time=time.time(), summary=summary.text(tag, markdown))))
 
+    def warning(self, sentence: str, step: int) -> None:
+        """Write a sign that the run is sick, under TensorBoard's Text tab too.
+
+        Args:
+            sentence: what is seen, with numbers.
+            step: optimizer steps taken.
+        """
+        event = Event(wall_time=time.time(), step=step, summary=summary.text("warnings", sentence))
+        with self.going_on("curves and grids"):
+            append_whole(self.lines, (json.dumps({"step": step, "warning": sentence}) + "\n").encode())
+            append_whole(self.events, _record(event))
+
     def scalars(self, values: dict[str, float], step: int) -> None:
         """Write numbers under their tags.
 

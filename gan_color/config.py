@@ -13,6 +13,8 @@ from gan_color.errors import UsageError
 
 # Mean chroma, Lab units, below which a photograph counts as grey: nothing to learn from, and what there is to colour.
 NEAR_GREY = 4.0
+# What a generator can be chosen by; all but psnr and ssim are the better the lower.
+Figure = Literal["val/l1", "val/psnr", "val/ssim", "val/delta_e", "val/colorfulness_gap", "val/l1_and_gap"]
 
 
 def _require(holds: bool, option: str, value: object, allowed: str) -> None:
@@ -87,6 +89,10 @@ class TrainConfig:
     val_every: int = 1
     # Photographs measured in a validation, evenly spread; None = all.
     val_count: int | None = 500
+    # Figure of the validation by which the generator in best/ is chosen; l1, psnr, ssim and delta_e reward grey.
+    best_by: Figure = "val/l1"
+    # Steps between generators kept in snapshots/; None = none are kept.
+    snapshot_every: int | None = None
 
     # Continue the run in --out; options not given again are taken from its config.yaml.
     resume: bool = False
@@ -95,7 +101,7 @@ class TrainConfig:
         counts = ("batch_size", "accumulate", "epochs", "sample_count")
         for option in (*counts, "log_every", "sample_every", "save_every", "val_every"):
             _require(getattr(self, option) >= 1, option, getattr(self, option), "1 or more")
-        for option in ("crops", "max_steps", "val_count"):
+        for option in ("crops", "max_steps", "val_count", "snapshot_every"):
             value = getattr(self, option)
             _require(value is None or value >= 1, option, value, "1 or more, or None")
         _require(self.workers is None or self.workers >= 0, "workers", self.workers, "0 or more, or None")
@@ -162,6 +168,9 @@ class GanConfig(TrainConfig):
     ema_decay: float = 0.999
     # Share of the run after which the learning rate falls linearly to 0.
     decay_from: float = 0.5
+    # Figure of the validation by which the generator in best/ is chosen; l1, psnr, ssim and delta_e reward grey.
+    # l1_and_gap does not: val/l1 as a share of grey's, plus val/colorfulness_gap; 0 for true colours, 2 for grey.
+    best_by: Figure = "val/l1_and_gap"
     # Run folder: checkpoints, event files, sample grids.
     out: Path = Path("checkpoints/gan")
 
@@ -202,6 +211,7 @@ MAY_CHANGE_ON_RESUME = frozenset(
         "sample_count",
         "save_every",
         "val_every",
+        "snapshot_every",
         "data_root",
         "weights",
         "out",

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ from gan_color.distributed import say
 from gan_color.errors import GanColorError, Stopped, WriteError, shown
 from gan_color.guard import Guard
 from gan_color.interrupts import caught_signals, saved_before_photo_errors
+from gan_color.judge import Best, Health
 from gan_color.meter import Meter
 from gan_color.options import to_yaml
 from gan_color.prepare import Prepared, spread
@@ -73,10 +75,10 @@ def fit(stage: Stage, config: TrainConfig, prepared: Prepared) -> None:
 
     # Begin, or go on where the run was cut off.
     base_lr = {name: optimizer.param_groups[0]["lr"] for name, optimizer in stage.optimizers.items()}
-    meter = Meter()
+    meter, best, health = Meter(), Best(config.best_by), Health()
     first_step, due = 0, False
     if prepared.state:
-        run_state.put_back(prepared.state, stage, meter, config, device)
+        run_state.put_back(prepared.state, stage, meter, best, health, config, device)
         first_step, due = prepared.state["step"], prepared.state["due"]
     if first_step >= last_step and not due:
         say(f"the run in {shown(config.out)} has taken its {first_step} steps: nothing to do")
@@ -123,6 +125,9 @@ def fit(stage: Stage, config: TrainConfig, prepared: Prepared) -> None:
             f"(grey {values['val/l1_grey']:.4f}), val/psnr {values['val/psnr']:.2f} dB, val/colorfulness "
             f"{values['val/colorfulness']:.1f} (real {values['val/colorfulness_real']:.1f})"
         )
+        warn(values, step)
+        if best.improves(values, step):
+            keep_generator("best", step)
 
     def require_finite(step: int) -> None:
         bad_step = meter.bad_step(step)
@@ -133,12 +138,13 @@ def fit(stage: Stage, config: TrainConfig, prepared: Prepared) -> None:
                 "anew if there is none, with a lower learning rate"
             )
 
-    def save(step: int, due: bool = False, must: bool = False) -> None:
-        require_finite(step)
-        distributed.require_same_weights(stage.optimizers.values(), step)
-        state = run_state.collect(stage, meter, config, prepared, step, due)
-        if not is_first:
-            return
+    def warn(values: dict[str, float], step: int) -> None:
+        for sign in health.signs(values, step):
+            say(f"warning at step {step}: {sign} (docs/is-my-gan-training.md)")
+            if board:
+                board.warning(sign, step)
+
+    def write_generator(name: str, step: int) -> None:
         info = {
             "stage": type(stage).__name__.lower(),
             "step": step,
@@ -147,10 +153,24 @@ def fit(stage: Stage, config: TrainConfig, prepared: Prepared) -> None:
         }
         network = stage.generator_to_use
         described = {name: network.description[name] for name in ("architecture", "options")}
+        checkpoint.save_generator(config.out / name, network, **described, info=info)
+        model_card.write(config.out, name)
+
+    def keep_generator(name: str, step: int) -> None:
+        require_finite(step)
+        if is_first:
+            with board.going_on("checkpoints"):
+                write_generator(name, step)
+
+    def save(step: int, due: bool = False, must: bool = False) -> None:
+        require_finite(step)
+        distributed.require_same_weights(stage.optimizers.values(), step)
+        state = run_state.collect(stage, meter, best, health, config, prepared, step, due)
+        if not is_first:
+            return
         # The checkpoints before this one stay until it is whole; a full disk is tried again when the next is due.
         with _last_chance(step, config) if must else board.going_on("checkpoints"):
-            checkpoint.save_generator(config.out / "generator", network, **described, info=info)
-            model_card.write(config.out)
+            write_generator("generator", step)
             checkpoint.save_state(config.out, step, state)
 
     # A look before the first step: what fails here would fail hours later.
@@ -185,6 +205,7 @@ def fit(stage: Stage, config: TrainConfig, prepared: Prepared) -> None:
                 values = meter.read() | {f"lr/{name}": base_lr[name] * scale for name in base_lr}
                 if board:
                     board.scalars(values, step)
+                warn(values, step)
                 losses = {tag.removeprefix("loss/"): v for tag, v in values.items() if tag.startswith("loss/")}
                 pace = {"images/s": f"{values['perf/images_per_second']:.1f}"}
                 bar.set_postfix({name: f"{v:.3f}" for name, v in losses.items()} | pace, refresh=False)
@@ -197,6 +218,8 @@ def fit(stage: Stage, config: TrainConfig, prepared: Prepared) -> None:
                     draw(step)
                 if measuring and not stop:
                     measure(step)
+                if config.snapshot_every and step % config.snapshot_every == 0:
+                    keep_generator(f"snapshots/step-{step:08d}", step)
                 if step % config.save_every == 0 or step == last_step or stop:
                     save(step, due=bool(measuring and stop), must=bool(step == last_step or stop))
             if stop:
@@ -230,7 +253,9 @@ def _clear_leftovers(config: TrainConfig) -> None:
     """
     if not all((config.out / name).is_file() for name in ("config.yaml", "metrics.jsonl")):
         return
-    for folder in (config.out, config.out / "state", config.out / "generator"):
+    kept = [config.out / name for name in ("state", "generator", "best")]
+    snapshots = list((config.out / "snapshots").glob(f"step-{'[0-9]' * 8}"))
+    for folder in (config.out, *kept, *snapshots):
         for temporary in folder.glob(".*.tmp"):
             temporary.unlink(missing_ok=True)
     if not config.resume:
@@ -238,6 +263,8 @@ def _clear_leftovers(config: TrainConfig) -> None:
         for path in (*config.out.glob("events.out.tfevents.*"), *grids[0], *grids[1]):
             path.unlink()
         (config.out / "metrics.jsonl").unlink(missing_ok=True)
+        for folder in snapshots:
+            shutil.rmtree(folder)
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from gan_color.generators.hub import read_generator_config
 # Options that say where a run lay, how fast it went or how often it was looked at, and not what came of it.
 _NOT_THE_RECIPE = {
     *("data_root", "workers", "device", "log_every", "sample_every", "sample_count", "save_every", "val_every"),
-    *("val_count", "generator", "out"),
+    *("val_count", "best_by", "snapshot_every", "generator", "out"),
 }
 # Tag in metrics.jsonl: what it is called, decimals, and the tag it is to be compared with.
 _FIGURES = {
@@ -80,20 +80,21 @@ the weights its encoder started from, in mind. Write it into `license:` above.
 """
 
 
-def write(run: Path) -> None:
-    """Write `generator/README.md` of a run.
+def write(run: Path, name: str = "generator") -> None:
+    """Write the `README.md` of one of a run's generators, with what was last measured up to its step.
 
     Args:
-        run: run folder with `config.yaml`, `metrics.jsonl` and `generator/config.json`.
+        run: run folder with `config.yaml`, `metrics.jsonl` and the generator's `config.json`.
+        name: the generator's folder in it.
 
     Raises:
         GanColorError: it cannot be written.
     """
-    described = read_generator_config(run / "generator")
+    described = read_generator_config(run / name)
     options = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     measured = [line for line in lines if "val/l1" in line][-1]
-    write_atomically(run / "generator" / "README.md", compose(described, options, measured).encode())
+    write_atomically(run / name / "README.md", compose(described, options, measured).encode())
 
 
 def compose(described: dict, options: dict, measured: dict[str, float]) -> str:

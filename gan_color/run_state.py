@@ -22,6 +22,8 @@ KINDS = {
     "stage": dict,
     "rng": dict,
     "meter": dict,
+    "best": dict,
+    "health": dict,
     "due": bool,
 }
 
@@ -31,12 +33,14 @@ def versions() -> str:
     return f"gan_color {__version__}, torch {torch.__version__}"
 
 
-def collect(stage, meter: Meter, config: TrainConfig, prepared, step: int, due: bool) -> dict:
+def collect(stage, meter: Meter, best, health, config: TrainConfig, prepared, step: int, due: bool) -> dict:
     """Gather everything that a run needs to go on; in every process, for each has a part of the sums.
 
     Args:
         stage: a `fit.Stage`.
         meter: its sums not yet read.
+        best: a `judge.Best`.
+        health: a `judge.Health`.
         config: what the run was told.
         prepared: a `prepare.Prepared`.
         step: optimizer steps taken.
@@ -57,11 +61,13 @@ def collect(stage, meter: Meter, config: TrainConfig, prepared, step: int, due: 
         "stage": stage.state_dict(),
         "rng": _rng_state(prepared.device),
         "meter": meter.state_dict(),
+        "best": best.state_dict(),
+        "health": health.state_dict(),
         "due": due,
     }
 
 
-def put_back(state: dict, stage, meter: Meter, config: TrainConfig, device: torch.device) -> None:
+def put_back(state: dict, stage, meter: Meter, best, health, config: TrainConfig, device: torch.device) -> None:
     """Put everything back to a saved state.
 
     Raises:
@@ -70,6 +76,8 @@ def put_back(state: dict, stage, meter: Meter, config: TrainConfig, device: torc
     try:
         stage.load_state_dict(state["stage"])
         meter.load_state_dict(state["meter"], device)
+        best.load_state_dict(state["best"])
+        health.load_state_dict(state["health"])
         _set_rng_state(state["rng"], device)
     except CheckpointError as error:
         raise CheckpointError(f"the state in {shown(config.out)} does not fit this run: {error}") from error

@@ -38,7 +38,19 @@ def generate(generator: nn.Module, L: Tensor) -> Tensor:
 
 
 def validate(generator: nn.Module, batches: DataLoader, device: torch.device, count: int) -> dict[str, float]:
-    """Measure the generator on every validation photograph, each process on its part."""
+    """Measure the generator on every validation photograph, each process on its part.
+
+    Args:
+        generator: colours L.
+        batches: this process's (L, ab).
+        device: where the generator runs.
+        count: validation photographs, over all processes.
+
+    Returns:
+        Means by their TensorBoard tag. From these come `val/colorfulness_gap`, the distance of the mean colourfulness
+        from that of the true photographs as a share of it, and `val/l1_and_gap`, val/l1 as a share of grey's plus
+        that gap: 0 for the true colours, 2 for grey.
+    """
     sums = dict.fromkeys(_VAL_TAGS, 0.0)
     for L, ab in lab.read_batches(batches):
         L, ab = L.to(device), ab.to(device)
@@ -59,4 +71,12 @@ def validate(generator: nn.Module, batches: DataLoader, device: torch.device, co
         for tag, value in zip(_VAL_TAGS, values, strict=True):
             sums[tag] += value.double().sum().item()
     totals = distributed.sum_over_processes(torch.tensor(list(sums.values()), dtype=torch.float64))
-    return dict(zip(_VAL_TAGS, (totals / count).tolist(), strict=True))
+    means = dict(zip(_VAL_TAGS, (totals / count).tolist(), strict=True))
+    return means | _beside_grey(means)
+
+
+def _beside_grey(means: dict[str, float]) -> dict[str, float]:
+    """What does not take grey for good; a set that is grey itself has nothing to be compared with."""
+    true_colour, grey_l1 = max(means["val/colorfulness_real"], 1e-6), max(means["val/l1_grey"], 1e-6)
+    gap = abs(means["val/colorfulness"] - means["val/colorfulness_real"]) / true_colour
+    return {"val/colorfulness_gap": gap, "val/l1_and_gap": means["val/l1"] / grey_l1 + gap}

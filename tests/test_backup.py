@@ -24,6 +24,8 @@ def save(run, step: int) -> None:
         "events.out.tfevents.1": f"curves until {step}",
         "generator/config.json": "{}",
         "generator/model.safetensors": f"weights of step {step}",
+        "best/model.safetensors": "weights of some step",
+        "snapshots/step-00000005/model.safetensors": "weights of step 5",
         f"samples/val-{step:08d}.png": "a grid",
     }.items():
         checkpoint.write_atomically(run / name, text.encode())
@@ -66,6 +68,7 @@ def test_of_states_and_grids_the_newest_go_along(run, target):
         "state/step-00000020.pt",
         "state/step-00000020.pt.sha256",
         "samples/val-00000020.png",
+        "snapshots/step-00000005/model.safetensors",
     }
 
 
@@ -232,7 +235,7 @@ def test_a_manifest_cannot_name_files_outside_the_run(run, target, tmp_path):
     copy = backup.copy_run(run, target)
     (tmp_path / "drive" / "evil").write_text("evil")
     digest = hashlib.sha256(b"evil").hexdigest()
-    for name in ("../../evil", "/etc/passwd", "state/../../evil", ".bashrc", "generator/.."):
+    for name in ("../../evil", "/etc/passwd", "state/../../evil", ".bashrc", "generator/..", "snapshots/../evil"):
         (copy / "manifest.json").write_text(json.dumps({"files": {name: digest}}))
         with pytest.raises(GanColorError, match="is whole"):
             backup.restore_run(target, tmp_path / "new")

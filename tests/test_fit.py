@@ -25,7 +25,7 @@ from gan_color.fit import lr_scale
 from gan_color.meter import Meter
 
 COMMON = {f"val/{name}" for name in ["l1", "l1_grey", "psnr", "ssim", "delta_e", "colorfulness", "colorfulness_real"]}
-COMMON |= {"loss/G_L1", "loss/G", "lr/G", "perf/images_per_second"}
+COMMON |= {"val/colorfulness_gap", "val/l1_and_gap", "loss/G_L1", "loss/G", "lr/G", "perf/images_per_second"}
 OF_GAN = COMMON | {"loss/G_GAN", "loss/D_real", "loss/D_fake", "loss/D", "lr/D", "D/accuracy_real", "D/accuracy_fake"}
 
 

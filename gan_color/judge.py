@@ -1,0 +1,145 @@
+"""What a run is judged by while it trains: which of its generators is the best so far, and signs that it is sick.
+
+Both see nothing but the numbers that a run logs, and what they remember is saved with its state, so that a resumed
+run says what an uninterrupted one would have said.
+"""
+
+import math
+
+# Optimizer steps over which the discriminator's accuracy is averaged: one lucky batch is no victory.
+_MEMORY = 50
+# Share of patches judged rightly. Where our healthy runs moved and the sick ones went: docs/is-my-gan-training.md.
+_WON, _WON_NO_MORE = 0.97, 0.93
+_LOST, _LOST_NO_MORE = 0.55, 0.6
+# Colourfulness as a share of the true photographs'.
+_GREY, _GREY_NO_MORE = 0.2, 0.3
+_GARISH, _GARISH_NO_MORE = 1.25, 1.1
+
+
+class Best:
+    """The best validation so far.
+
+    Args:
+        by: tag of the figure that decides, such as `val/l1`.
+    """
+
+    def __init__(self, by: str):
+        self.by = by
+        # The higher the better are PSNR and SSIM alone.
+        self.sign = -1 if by in ("val/psnr", "val/ssim") else 1
+        self.value, self.step = self.sign * math.inf, 0
+
+    def improves(self, values: dict[str, float], step: int) -> bool:
+        """Take in a validation.
+
+        Args:
+            values: from `validate`.
+            step: optimizer steps taken.
+
+        Returns:
+            Whether it is better than all before it; a figure that is no number never is.
+        """
+        better = self.sign * values[self.by] < self.sign * self.value
+        if better:
+            self.value, self.step = values[self.by], step
+        return better
+
+    def state_dict(self) -> dict:
+        """The best value, and the step it was measured at."""
+        return {"value": self.value, "step": self.step}
+
+    def load_state_dict(self, state: dict) -> None:
+        """Take back what `state_dict` gave."""
+        self.value, self.step = state["value"], state["step"]
+
+
+class Health:
+    """Signs that a run is sick, each told once until it is over.
+
+    - The discriminator has won: it judges nearly every patch rightly, and teaches the generator no more.
+    - The discriminator has lost: it judges hardly better than a coin, and teaches it nothing.
+    - The colours go grey: colourfulness far below the true photographs', and falling.
+    - The colours go garish: colourfulness far above them.
+
+    A loss that is no number ends the run; that is not told here.
+    """
+
+    def __init__(self):
+        # Midway between won and lost: a run has to show either for a while.
+        self.accuracy_real = self.accuracy_fake = 0.75
+        self.steps = 0
+        self.colorfulness_share = math.inf
+        self.told: list[str] = []
+
+    def signs(self, values: dict[str, float], step: int) -> list[str]:
+        """Take in what was logged.
+
+        Args:
+            values: tag to value, of the losses or of a validation.
+            step: optimizer steps taken.
+
+        Returns:
+            New signs of sickness, a sentence each.
+        """
+        found = {}
+        # In the discriminator's warm-up the generator stands still, and to be told apart is no failure.
+        if "D/accuracy_real" in values and "loss/G_GAN" in values:
+            found |= self._of_discriminator(values, step)
+        if "val/colorfulness" in values:
+            found |= self._of_colours(values)
+        self.told = [name for name in self.told if not found.get(name, (False, False))[1]]
+        new = {name: text for name, (is_sick, _, text) in found.items() if is_sick and name not in self.told}
+        self.told += new
+        return list(new.values())
+
+    def _of_discriminator(self, values: dict[str, float], step: int) -> dict[str, tuple[bool, bool, str]]:
+        """By name: whether it is so, whether it is over, and what to say."""
+        kept = math.exp((self.steps - step) / _MEMORY)
+        self.steps = step
+        self.accuracy_real = kept * self.accuracy_real + (1 - kept) * values["D/accuracy_real"]
+        self.accuracy_fake = kept * self.accuracy_fake + (1 - kept) * values["D/accuracy_fake"]
+        lower, mean = min(self.accuracy_real, self.accuracy_fake), (self.accuracy_real + self.accuracy_fake) / 2
+        judges = (
+            f"over about {_MEMORY} steps it judged {self.accuracy_real:.0%} of the real and {self.accuracy_fake:.0%} "
+            f"of the generated patches rightly (loss/G_GAN is {values['loss/G_GAN']:.2f})"
+        )
+        return {
+            "won": (
+                lower > _WON,
+                lower < _WON_NO_MORE,
+                f"the discriminator has won: {judges}; lower --lr-d or raise --lr-g, and see that --lambda-l1 leaves "
+                "the GAN term a say",
+            ),
+            "lost": (
+                mean < _LOST,
+                mean > _LOST_NO_MORE,
+                f"the discriminator has lost: {judges}; raise --lr-d or lower --lr-g",
+            ),
+        }
+
+    def _of_colours(self, values: dict[str, float]) -> dict[str, tuple[bool, bool, str]]:
+        """By name: whether it is so, whether it is over, and what to say."""
+        share = values["val/colorfulness"] / max(values["val/colorfulness_real"], 1e-6)
+        falls = share < self.colorfulness_share < math.inf
+        self.colorfulness_share = share
+        measured = f"val/colorfulness is {values['val/colorfulness']:.1f}, real {values['val/colorfulness_real']:.1f}"
+        return {
+            "grey": (
+                share < _GREY and falls,
+                share > _GREY_NO_MORE,
+                f"the colours go grey: {measured}, and falling; see that the learning rate is not too high",
+            ),
+            "garish": (
+                share > _GARISH,
+                share < _GARISH_NO_MORE,
+                f"the colours go garish: {measured}; raise --lambda-l1 or lower the learning rate",
+            ),
+        }
+
+    def state_dict(self) -> dict:
+        """What is remembered, and which signs were told and are not over."""
+        return dict(vars(self))
+
+    def load_state_dict(self, state: dict) -> None:
+        """Take back what `state_dict` gave."""
+        vars(self).update(state)
