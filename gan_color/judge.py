@@ -9,11 +9,8 @@ import math
 # Optimizer steps over which the discriminator's accuracy is averaged: one lucky batch is no victory.
 _MEMORY = 50
 # Share of patches judged rightly. Where our healthy runs moved and the sick ones went: docs/is-my-gan-training.md.
-_WON, _WON_NO_MORE = 0.97, 0.93
+_WON, _WON_NO_MORE = 0.95, 0.9
 _LOST, _LOST_NO_MORE = 0.55, 0.6
-# Colourfulness as a share of the true photographs'.
-_GREY, _GREY_NO_MORE = 0.2, 0.3
-_GARISH, _GARISH_NO_MORE = 1.25, 1.1
 
 
 class Best:
@@ -58,8 +55,8 @@ class Health:
 
     - The discriminator has won: it judges nearly every patch rightly, and teaches the generator no more.
     - The discriminator has lost: it judges hardly better than a coin, and teaches it nothing.
-    - The colours go grey: colourfulness far below the true photographs', and falling.
-    - The colours go garish: colourfulness far above them.
+    - The colours go grey: far below the true colourfulness, and less than the run began with or next to nothing.
+    - The colours go wrong: L1 worse than a grey picture's, and worse than the run began with.
 
     A loss that is no number ends the run; that is not told here.
     """
@@ -68,7 +65,9 @@ class Health:
         # Midway between won and lost: a run has to show either for a while.
         self.accuracy_real = self.accuracy_fake = 0.75
         self.steps = 0
-        self.colorfulness_share = math.inf
+        # Of the first validation and of the last; that of stage two before its first step is stage one's.
+        self.first: dict[str, float] = {}
+        self.last: dict[str, float] = {}
         self.told: list[str] = []
 
     def signs(self, values: dict[str, float], step: int) -> list[str]:
@@ -107,8 +106,7 @@ class Health:
             "won": (
                 lower > _WON,
                 lower < _WON_NO_MORE,
-                f"the discriminator has won: {judges}; lower --lr-d or raise --lr-g, and see that --lambda-l1 leaves "
-                "the GAN term a say",
+                f"the discriminator has won: {judges}; lower --lr-d, raise --lr-g, or lower --lambda-l1 if it is high",
             ),
             "lost": (
                 mean < _LOST,
@@ -119,20 +117,24 @@ class Health:
 
     def _of_colours(self, values: dict[str, float]) -> dict[str, tuple[bool, bool, str]]:
         """By name: whether it is so, whether it is over, and what to say."""
-        share = values["val/colorfulness"] / max(values["val/colorfulness_real"], 1e-6)
-        falls = share < self.colorfulness_share < math.inf
-        self.colorfulness_share = share
-        measured = f"val/colorfulness is {values['val/colorfulness']:.1f}, real {values['val/colorfulness_real']:.1f}"
+        now = {tag: values[tag] for tag in ("val/l1", "val/l1_grey", "val/colorfulness", "val/colorfulness_real")}
+        first, before = self.first or now, self.last or now
+        self.first, self.last = first, now
+        l1, grey, fake, real = now.values()
+        faded = fake < 0.5 * real and fake < 0.9 * first["val/colorfulness"]
+        vanishing = fake < 0.2 * real and fake < before["val/colorfulness"]
         return {
             "grey": (
-                share < _GREY and falls,
-                share > _GREY_NO_MORE,
-                f"the colours go grey: {measured}, and falling; see that the learning rate is not too high",
+                faded or vanishing,
+                fake > 0.3 * real and fake >= first["val/colorfulness"],
+                f"the colours go grey: val/colorfulness is {fake:.1f}, real {real:.1f}, and was "
+                f"{before['val/colorfulness']:.1f} before, {first['val/colorfulness']:.1f} at first; learn more slowly",
             ),
-            "garish": (
-                share > _GARISH,
-                share < _GARISH_NO_MORE,
-                f"the colours go garish: {measured}; raise --lambda-l1 or lower the learning rate",
+            "wrong": (
+                l1 > grey and l1 > 1.2 * first["val/l1"],
+                l1 < 1.1 * first["val/l1"],
+                f"the colours go wrong: val/l1 is {l1:.4f}, grey {grey:.4f}, and was {first['val/l1']:.4f} at first; "
+                "lower the learning rates, train on more photographs, or in stage two raise --lambda-l1",
             ),
         }
 
