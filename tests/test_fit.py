@@ -144,6 +144,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(train, pretrained, tmp_path, 
     assert resumed_at == checkpoint.load_state(whole)["step"] - 1
     one, other = checkpoint.load_state(whole), checkpoint.load_state(cut)
     assert same(one["stage"], other["stage"]) and one["step"] == other["step"]
+    assert one["best"] == other["best"] and one["health"] == other["health"]
     assert lines(whole) == lines(cut)
     weights = [(run / "generator" / "model.safetensors").read_bytes() for run in (whole, cut)]
     assert weights[0] == weights[1]
