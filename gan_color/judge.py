@@ -128,7 +128,8 @@ class Health:
                 faded or vanishing,
                 fake > 0.3 * real and fake >= first["val/colorfulness"],
                 f"the colours go grey: val/colorfulness is {fake:.1f}, real {real:.1f}, and was "
-                f"{before['val/colorfulness']:.1f} before, {first['val/colorfulness']:.1f} at first; learn more slowly",
+                f"{before['val/colorfulness']:.1f} before, {first['val/colorfulness']:.1f} at first; lower the "
+                "learning rates",
             ),
             "wrong": (
                 l1 > grey and l1 > 1.2 * first["val/l1"],
