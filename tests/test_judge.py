@@ -9,6 +9,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from gan_color import checkpoint, judge, load_generator
+from gan_color.data import lab
 from gan_color.errors import UsageError
 from gan_color.judge import Best, Health
 from gan_color.validate import validate
@@ -167,12 +168,12 @@ class Fixed(torch.nn.Module):
 
 
 def test_the_default_of_stage_two_does_not_take_grey_for_good(photo_folder):
-    from gan_color.data import LabDataset
-
-    L, ab = (torch.stack(part) for part in zip(*LabDataset(sorted(photo_folder.iterdir()), 48), strict=True))
+    dataset = lab.LabDataset(sorted(photo_folder.iterdir()), 48)
+    ab = torch.stack([ab for _, ab in dataset])
 
     def measured(factor: float) -> dict[str, float]:
-        return validate(Fixed(ab, factor), [(L, ab)], torch.device("cpu"), len(L))
+        batches = lab.loader(dataset, [range(len(dataset))], workers=0)
+        return validate(Fixed(ab, factor), batches, torch.device("cpu"), len(dataset))
 
     grey, pale, true, garish = (measured(factor) for factor in (0.0, 0.5, 1.0, 1.5))
     assert grey["val/l1_and_gap"] == pytest.approx(2, abs=0.02) and true["val/l1_and_gap"] < 0.02
