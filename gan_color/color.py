@@ -17,6 +17,8 @@ _XYZ_FROM_RGB = torch.tensor(
     dtype=torch.float64,
 )
 _WHITE = torch.tensor([0.95047, 1.0, 1.08883], dtype=torch.float64)
+# The same relative to white, as plain numbers.
+_XYZ_WEIGHTS = (_XYZ_FROM_RGB / _WHITE[:, None]).tolist()
 _LAB_FROM_XYZ_LINEAR_BELOW = 0.008856
 _LINEAR_SLOPE, _LINEAR_OFFSET = 7.787, 16.0 / 116.0
 
@@ -41,6 +43,19 @@ def _matrix(name: str, device: torch.device) -> Tensor:
     relative = _XYZ_FROM_RGB / _WHITE[:, None]
     matrix = relative if name == "to_xyz" else torch.linalg.inv(relative)
     return matrix.to(device, torch.float32)
+
+
+def _lab_from_xyz(xyz: Tensor) -> tuple[Tensor, Tensor]:
+    """(L, ab) of XYZ relative to white, (N, 3, H, W) float32."""
+    f = torch.where(
+        xyz > _LAB_FROM_XYZ_LINEAR_BELOW,
+        xyz.clamp_min(1e-6).pow(1 / 3),  # the floor keeps the unused branch finite
+        _LINEAR_SLOPE * xyz + _LINEAR_OFFSET,
+    )
+    fx, fy, fz = f.unbind(1)
+    L = (116 * fy - 16) / 50 - 1
+    ab = torch.stack((500 * (fx - fy), 200 * (fy - fz)), dim=1) / 110
+    return L.unsqueeze(1), ab
 
 
 def _mix(matrix: Tensor, channels: Tensor) -> Tensor:
@@ -71,16 +86,26 @@ def rgb_to_lab(rgb: Tensor) -> tuple[Tensor, Tensor]:
         raise ValueError(f"rgb must be (N, 3, H, W), got {tuple(rgb.shape)}")
     table = _linear_from_srgb8(rgb.device)
     linear = table.index_select(0, rgb.flatten().int()).view(rgb.shape)
-    xyz = _mix(_matrix("to_xyz", rgb.device), linear)
-    f = torch.where(
-        xyz > _LAB_FROM_XYZ_LINEAR_BELOW,
-        xyz.clamp_min(1e-6).pow(1 / 3),  # the floor keeps the unused branch finite
-        _LINEAR_SLOPE * xyz + _LINEAR_OFFSET,
-    )
-    fx, fy, fz = f.unbind(1)
-    L = (116 * fy - 16) / 50 - 1
-    ab = torch.stack((500 * (fx - fy), 200 * (fy - fz)), dim=1) / 110
-    return L.unsqueeze(1), ab
+    return _lab_from_xyz(_mix(_matrix("to_xyz", rgb.device), linear))
+
+
+def srgb_to_lab(srgb: Tensor) -> tuple[Tensor, Tensor]:
+    """Split photographs of a network, which have gradients and no levels, into lightness and colour.
+
+    Args:
+        srgb: (N, 3, H, W) float32, sRGB, in 0..1.
+
+    Returns:
+        L: (N, 1, H, W) float32, L*/50 - 1, in [-1, 1].
+        ab: (N, 2, H, W) float32, (a*, b*)/110, in about [-1, 1].
+
+    Source: as `rgb_to_lab`.
+    """
+    linear = torch.where(srgb > 0.04045, ((srgb + 0.055) / 1.055).pow(2.4), srgb / 12.92)
+    # Sums of channels and not `_mix`: this is part of a generator, and a cached matrix would be part of its export.
+    channels = linear.unbind(1)
+    rows = [sum(weight * channel for weight, channel in zip(row, channels, strict=True)) for row in _XYZ_WEIGHTS]
+    return _lab_from_xyz(torch.stack(rows, dim=1))
 
 
 def lightness(rgb: Tensor) -> Tensor:
@@ -124,9 +149,21 @@ def lab_to_rgb(L: Tensor, ab: Tensor, gamut: str = "chroma") -> Tensor:
     ab = ab.float()
     if gamut == "chroma":
         ab = fit_to_gamut(L, ab)
+    return (lab_to_srgb(L, ab) * 255).round().to(torch.uint8)
+
+
+def lab_to_srgb(L: Tensor, ab: Tensor) -> Tensor:
+    """Join lightness and colour into photographs without levels; what is outside sRGB is cut.
+
+    Args:
+        L: (N, 1, H, W) float32, L*/50 - 1, in [-1, 1].
+        ab: (N, 2, H, W) float32, (a*, b*)/110.
+
+    Returns:
+        (N, 3, H, W) float32, sRGB, in 0..1.
+    """
     linear = _linear_rgb(L, ab).clamp(0, 1)
-    srgb = torch.where(linear > 0.0031308, 1.055 * linear.pow(1 / 2.4) - 0.055, 12.92 * linear)
-    return (srgb * 255).round().to(torch.uint8)
+    return torch.where(linear > 0.0031308, 1.055 * linear.pow(1 / 2.4) - 0.055, 12.92 * linear)
 
 
 def fit_to_gamut(L: Tensor, ab: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 A field is an option: `lambda_l1` is `--lambda-l1`, the comment above a field is its help.
 """
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -36,24 +37,34 @@ class TrainConfig:
     breed: str | None = None
     # Share of the photographs held out for validation where the data set brings no split of its own.
     val_share: float = 0.1
+    # Photographs to train on, to validate on and, if a third number is given, to leave for a test, such as 134/36/30,
+    # chosen by content out of the whole set; None = the set's own split, or --val-share.
+    split: str | None = None
     # Photographs whose mean chroma is below this, in Lab units, are near-grey and left out; 0 keeps all.
     min_chroma: float = NEAR_GREY
     # Largest share of unreadable files that is skipped before the run refuses (10 files are always allowed).
     max_unreadable: float = 0.01
+    # How a photograph becomes a square: crop keeps its aspect and takes a part; squash takes all of it without keeping
+    # its aspect; pad takes all of it, keeps its aspect and repeats its edges.
+    resize: Literal["crop", "squash", "pad"] = "crop"
     # Random crops of each photograph in one epoch; None = 1, for the few embedded samples 24.
     crops: int | None = None
-    # Smallest random crop, as a share of the photograph's short side.
+    # Smallest random crop of --resize crop, as a share of the photograph's short side.
     min_crop: float = 0.6
     # Side of the square the networks are trained on, pixels.
     size: int = 128
 
-    # Architecture of the generator; resnet_unet is a U-Net on a timm encoder.
-    architecture: Literal["resnet_unet"] = "resnet_unet"
-    # Encoder of the generator: any ResNet-family name of timm.
+    # Architecture of the generator; resnet_unet is a U-Net on a timm encoder, docs/recipes.md has the others.
+    architecture: Literal[
+        "resnet_unet", "dynamic_unet", "pix2pix_unet", "plain_cnn", "autoencoder", "resnet_deconv"
+    ] = "resnet_unet"
+    # Encoder of resnet_unet, dynamic_unet and resnet_deconv: any ResNet-family name of timm.
     backbone: str = "resnet18"
     # Weights the encoder starts from: imagenet (timm's), none, a file, or auto = imagenet when they are cached
     # or can be reached within seconds, else none.
     weights: str = "auto"
+    # What autoencoder predicts: ab, or rgb, whose ab are taken and joined with the input's own lightness.
+    target: Literal["ab", "rgb"] = "ab"
 
     # Photographs in one optimizer step, over all processes and accumulated parts together.
     batch_size: int = 16
@@ -107,6 +118,8 @@ class TrainConfig:
         _require(self.workers is None or self.workers >= 0, "workers", self.workers, "0 or more, or None")
         _require(32 <= self.size <= 4096, "size", self.size, "between 32 and 4096 pixels")
         _require(0 < self.val_share < 1, "val_share", self.val_share, "between 0 and 1, both excluded")
+        two_or_three = self.split is None or re.fullmatch(r"[1-9]\d*/[1-9]\d*(/[1-9]\d*)?", self.split)
+        _require(bool(two_or_three), "split", self.split, "two or three counts of photographs, such as 134/36/30")
         _require(0 < self.min_crop <= 1, "min_crop", self.min_crop, "above 0 and at most 1")
         _require(0 <= self.min_chroma < 100, "min_chroma", self.min_chroma, "from 0 to below 100")
         for option in ("max_unreadable", "warmup", "decay_from"):
@@ -124,16 +137,21 @@ class TrainConfig:
 class PretrainConfig(TrainConfig):
     """Stage one: pretrain the generator with a reconstruction loss on Lab's a and b channels."""
 
-    # Reconstruction loss between generated and true ab.
+    # Reconstruction loss between generated and true ab (RGB with --target rgb).
     loss: Literal["l1", "l2", "smooth_l1"] = "l1"
-    # Learning rate of Adam.
+    # Optimizer: Adam, or sgd = gradient descent with --momentum.
+    optimizer: Literal["adam", "sgd"] = "adam"
+    # Learning rate of the optimizer.
     lr: float = 1e-3
+    # Momentum of --optimizer sgd; 0 = plain gradient descent.
+    momentum: float = 0.9
     # Run folder: checkpoints, event files, sample grids.
     out: Path = Path("checkpoints/pretrain")
 
     def __post_init__(self):
         super().__post_init__()
         _require(0 < self.lr < 10, "lr", self.lr, "above 0 and below 10")
+        _require(0 <= self.momentum < 1, "momentum", self.momentum, "from 0 to below 1")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -91,6 +91,9 @@ def fit(stage: Stage, config: TrainConfig, prepared: Prepared) -> None:
     if is_first:
         _clear_leftovers(config)
         checkpoint.write_atomically(config.out / "config.yaml", to_yaml(config).encode())
+        if prepared.test:
+            listed = b"".join(os.fsencode(path.resolve()) + b"\n" for path in prepared.test)
+            checkpoint.write_atomically(config.out / "test.txt", listed)
         board = Board(config.out, first_step if prepared.state else None)
         board.text("config", "".join(f"    {line}\n" for line in to_yaml(config).splitlines()))
 
@@ -102,7 +105,7 @@ def fit(stage: Stage, config: TrainConfig, prepared: Prepared) -> None:
     # The same photographs in every grid: some to validate, some to train on.
     grids = {}
     if is_first:
-        shown_train = lab.LabDataset(prepared.train.paths, config.size)
+        shown_train = lab.LabDataset(prepared.train.paths, config.size, resize=config.resize)
         for tag, dataset in (("samples/val", prepared.val), ("samples/train", shown_train)):
             items = [dataset[i] for i in spread(range(len(dataset)), config.sample_count)]
             grids[tag] = tuple(torch.stack(part).to(device) for part in zip(*items, strict=True))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from gan_color import checkpoint, distributed, generators, losses
+from gan_color import checkpoint, distributed, losses
 from gan_color.config import GanConfig
 from gan_color.device import autocast
 from gan_color.discriminator import PatchDiscriminator
@@ -21,7 +21,7 @@ from gan_color.errors import CheckpointError, UsageError, shown
 from gan_color.fit import fit
 from gan_color.generators import hub
 from gan_color.guard import Guard
-from gan_color.prepare import choose_weights, open_run, prepare
+from gan_color.prepare import new_generator, open_run, prepare
 from gan_color.state_dicts import load_parts
 
 
@@ -213,8 +213,7 @@ def run(config: GanConfig) -> None:
         if state:
             generator = checkpoint.load_generator(config.out)
         elif config.from_scratch:
-            config = dataclasses.replace(config, weights=choose_weights(config))
-            generator = generators.build(config.architecture, backbone=config.backbone, weights=config.weights)
+            generator, config = new_generator(config)
         else:
             generator, config = _from_stage_one(config)
         prepared = prepare(config, state)
@@ -235,13 +234,13 @@ def _from_stage_one(config: GanConfig) -> tuple[nn.Module, GanConfig]:
         ) from error
     generator = checkpoint.load_generator(config.generator)
     is_so = {"architecture": generator.description["architecture"], **generator.description["options"]}
-    for name in ("architecture", "backbone"):
+    for name in ("architecture", "backbone", "target"):
         asked, default = getattr(config, name), getattr(GanConfig, name)
         if asked not in (default, is_so.get(name, asked)):
             raise UsageError(
                 f"--{name} {asked} contradicts --generator {shown(config.generator)}, which is {is_so[name]}: leave it "
                 "out, or give --from-scratch"
             )
-    taken = {name: is_so[name] for name in ("architecture", "backbone") if name in is_so}
+    taken = {name: is_so[name] for name in ("architecture", "backbone", "target") if name in is_so}
     say(f"the generator ({', '.join(taken.values())}) starts from {shown(config.generator)}")
     return generator, dataclasses.replace(config, weights="none", **taken)

@@ -15,7 +15,7 @@ def run(config: InfoConfig) -> None:
     described = generator.description
     options = ", ".join(f"{name} {value}" for name, value in described["options"].items())
     print(f"generator     {shown(config.checkpoint)}")
-    print(f"architecture  {described['architecture']} ({options})")
+    print(f"architecture  {described['architecture']}" + (f" ({options})" if options else ""))
     count = sum(parameter.numel() for parameter in generator.parameters())
     print(f"parameters    {count:,}" if count else f"exported by   gan_color {described.get('version', 'unknown')}")
     for name, value in described["training"].items():

@@ -5,13 +5,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def reconstruction(fake_ab: Tensor, real_ab: Tensor, kind: str = "l1") -> Tensor:
+def reconstruction(fake: Tensor, real: Tensor, kind: str = "l1") -> Tensor:
     """Distance between generated and true colour.
 
     Args:
-        fake_ab: (N, 2, H, W) float, (a*, b*)/110.
-        real_ab: the same of the photographs.
-        kind: "l1", "l2" or "smooth_l1" (quadratic below 0.1, about 11 Lab units).
+        fake: ab (N, 2, H, W) float, (a*, b*)/110; or sRGB (N, 3, H, W) float, in 0..1.
+        real: the same of the photographs.
+        kind: "l1", "l2" or "smooth_l1" (quadratic below 0.1, in ab 11 Lab units).
 
     Returns:
         Scalar float32, mean over everything.
@@ -19,13 +19,13 @@ def reconstruction(fake_ab: Tensor, real_ab: Tensor, kind: str = "l1") -> Tensor
     Raises:
         ValueError: kind is none of these.
     """
-    fake_ab, real_ab = fake_ab.float(), real_ab.float()
+    fake, real = fake.float(), real.float()
     if kind == "l1":
-        return F.l1_loss(fake_ab, real_ab)
+        return F.l1_loss(fake, real)
     if kind == "l2":
-        return F.mse_loss(fake_ab, real_ab)
+        return F.mse_loss(fake, real)
     if kind == "smooth_l1":
-        return F.smooth_l1_loss(fake_ab, real_ab, beta=0.1)
+        return F.smooth_l1_loss(fake, real, beta=0.1)
     raise ValueError(f'kind must be "l1", "l2" or "smooth_l1", got "{kind}"')
 
 

@@ -33,7 +33,7 @@ tags:
 
 # A generator that colours grey photographs
 
-Architecture `{architecture}` ({options}), saved after step {step} of stage `{stage}`.
+Architecture `{architecture}`{options}, saved after step {step} of stage `{stage}`.
 
 ## Use
 
@@ -120,7 +120,7 @@ def compose(described: dict, options: dict, measured: dict[str, float]) -> str:
     at_most = f"at most {options['val_count']} " if options["val_count"] else ""
     return _CARD.format(
         architecture=described["architecture"],
-        options=", ".join(f"{name} {value}" for name, value in described["options"].items()),
+        options="".join(f", {name} {value}" for name, value in described["options"].items()),
         step=training["step"],
         stage=training["stage"],
         data=recipe["data"],

@@ -4,17 +4,18 @@ import contextlib
 import dataclasses
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 
-from gan_color import checkpoint, distributed, run_state
+from gan_color import checkpoint, distributed, generators, run_state
 from gan_color.config import MAY_CHANGE_ON_RESUME, TrainConfig
 from gan_color.data import lab, sources
 from gan_color.device import choose_device, choose_precision, precision_name
 from gan_color.distributed import say
 from gan_color.errors import CheckpointError, DataError, UsageError, shown
 from gan_color.faults import one_line_faults
-from gan_color.generators import pretrained
+from gan_color.generators import Generator, pretrained
 from gan_color.options import from_yaml, to_dict
 from gan_color.run_lock import run_lock
 from gan_color.run_state import versions
@@ -31,6 +32,8 @@ class Prepared:
     precision: torch.dtype
     train: lab.LabDataset
     val: lab.LabDataset
+    # Photographs that a test may use, because the run never sees them.
+    test: list[Path]
     # Identifies the photographs and their order.
     data_digest: str
     steps_per_epoch: int
@@ -106,7 +109,7 @@ def prepare(config: TrainConfig, state: dict | None) -> Prepared:
             f"--batch-size {config.batch_size} cannot be shared by {distributed.world()} processes x --accumulate "
             f"{config.accumulate}: make it a multiple of {share}"
         )
-    if config.batch_size == share and config.size < 64:
+    if config.batch_size == share and config.size < 2 * generators.ARCHITECTURES[config.architecture].stride:
         raise UsageError(
             f"--batch-size {config.batch_size} leaves batch norm one photograph at a time, which at --size "
             f"{config.size} is a single value: raise either, or lower --accumulate"
@@ -120,6 +123,7 @@ def prepare(config: TrainConfig, state: dict | None) -> Prepared:
             config.data_root,
             breed=config.breed,
             val_share=config.val_share,
+            split=config.split,
             min_chroma=config.min_chroma,
             max_unreadable=config.max_unreadable,
             show_progress=distributed.rank() == 0,
@@ -128,8 +132,8 @@ def prepare(config: TrainConfig, state: dict | None) -> Prepared:
     if state and state["data"] != found.digest:
         raise DataError(f"--resume: the photographs of {config.data} are not those the run began with")
     crops = config.crops or sources.default_crops(config.data)
-    train = lab.LabDataset(found.train, config.size, True, config.seed, crops, config.min_crop)
-    val = lab.LabDataset(spread(found.val, config.val_count), config.size)
+    train = lab.LabDataset(found.train, config.size, True, config.seed, crops, config.min_crop, config.resize)
+    val = lab.LabDataset(spread(found.val, config.val_count), config.size, resize=config.resize)
     per_epoch = lab.steps_per_epoch(len(train), config.batch_size)
     last_step = min(config.epochs * per_epoch, config.max_steps or config.epochs * per_epoch)
     for line in found.report:
@@ -137,7 +141,9 @@ def prepare(config: TrainConfig, state: dict | None) -> Prepared:
     say(
         f"{shown(config.data)}: {len(found.train)} photographs"
         + (f" x {crops} crops" if crops > 1 else "")
-        + f" to train on, {len(found.val)} to validate; {last_step} steps of {config.batch_size} at "
+        + f" to train on, {len(found.val)} to validate"
+        + (f", {len(found.test)} left for a test" if found.test else "")
+        + f"; {last_step} steps of {config.batch_size} at "
         f"{config.size}x{config.size}"
     )
     if state and state["versions"][-1:] != [versions()]:
@@ -148,16 +154,31 @@ def prepare(config: TrainConfig, state: dict | None) -> Prepared:
         say(f"changed on resuming: precision {state['precision']} -> {precision_name(precision)}")
     if device.type == "cuda" and precision == torch.float32 and config.precision == "auto":
         say("this GPU has no bfloat16: --precision fp16 uses its half-precision units")
-    return Prepared(device, precision, train, val, found.digest, per_epoch, last_step, state)
+    return Prepared(device, precision, train, val, found.test, found.digest, per_epoch, last_step, state)
 
 
-def choose_weights(config: TrainConfig) -> str:
-    """What the encoder of a new generator starts from, said plainly when `auto` found nothing."""
-    weights = pretrained.choose_weights(config.backbone, config.weights)
-    if config.weights == "auto":
+def new_generator(config: TrainConfig) -> tuple[Generator, TrainConfig]:
+    """Build the generator of a new run; what `--weights auto` found is said.
+
+    Returns:
+        The generator, and the config with what its encoder starts from.
+
+    Raises:
+        UsageError: an option does not go with the architecture, or cannot be had.
+    """
+    takes = generators.options_of(config.architecture)
+    for name, as_if_not_given in (("backbone", {"resnet18"}), ("weights", {"auto", "none"}), ("target", {"ab"})):
+        value = getattr(config, name)
+        if name not in takes and value not in as_if_not_given:
+            raise UsageError(f"--{name} {value} does not go with --architecture {config.architecture}: leave it out")
+    weights = config.weights if "weights" in takes else "none"
+    if weights == "auto":
+        weights = pretrained.choose_weights(config.backbone, "auto")
         found = "timm's ImageNet weights" if weights == "imagenet" else "scratch: ImageNet weights are out of reach"
         say(f"{config.backbone} starts from {found}")
-    return weights
+    config = dataclasses.replace(config, weights=weights)
+    options = {name: getattr(config, name) for name in ("backbone", "weights", "target") if name in takes}
+    return generators.build(config.architecture, **options), config
 
 
 def spread(items: list, count: int | None) -> list:

@@ -1,19 +1,18 @@
-"""Stage one: the generator learns colour from photographs by a reconstruction loss on ab."""
+"""Stage one: the generator learns colour from photographs by a reconstruction loss on ab, or on RGB."""
 
-import dataclasses
 import shlex
 
 import torch
 from torch import Tensor, nn
 
-from gan_color import checkpoint, distributed, generators, losses
+from gan_color import checkpoint, color, distributed, losses
 from gan_color.config import PretrainConfig
 from gan_color.device import autocast
 from gan_color.distributed import say
 from gan_color.fit import fit
 from gan_color.guard import Guard
 from gan_color.options import as_options
-from gan_color.prepare import choose_weights, open_run, prepare
+from gan_color.prepare import new_generator, open_run, prepare
 from gan_color.state_dicts import load_parts
 
 
@@ -25,8 +24,11 @@ class Pretrain:
         device: where it trains.
         precision: type of the convolutions.
         loss: "l1", "l2" or "smooth_l1".
-        lr: learning rate of Adam.
+        lr: learning rate.
         accumulate: parts a batch is cut into.
+        optimizer: "adam" or "sgd".
+        momentum: of sgd.
+        target: what is compared, "ab", or "rgb" for a generator that predicts it.
     """
 
     def __init__(
@@ -37,12 +39,20 @@ class Pretrain:
         loss: str = "l1",
         lr: float = 1e-3,
         accumulate: int = 1,
+        optimizer: str = "adam",
+        momentum: float = 0.9,
+        target: str = "ab",
     ):
         self.device, self.precision, self.loss, self.accumulate = device, precision, loss, accumulate
+        self.target = target
         self.generator = generator.to(device, memory_format=torch.channels_last).train()
         self.generator_to_use = self.generator
         self.parallel = distributed.wrap(self.generator, device)
-        self.optimizer = torch.optim.Adam(self.generator.parameters(), lr=lr, fused=True)
+        weights = self.generator.parameters()
+        if optimizer == "sgd":
+            self.optimizer = torch.optim.SGD(weights, lr=lr, momentum=momentum, fused=True)
+        else:
+            self.optimizer = torch.optim.Adam(weights, lr=lr, fused=True)
         self.optimizers = {"G": self.optimizer}
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision == torch.float16)
         self.guard = Guard(device)
@@ -62,14 +72,24 @@ class Pretrain:
         self.optimizer.zero_grad()
         for number, (L_part, ab_part) in enumerate(parts, start=1):
             with distributed.local_gradients(self.parallel, number < len(parts)):
-                with autocast(self.device, self.precision):
-                    fake_ab = self.parallel(L_part)
-                loss = losses.reconstruction(fake_ab, ab_part, self.loss) / len(parts)
+                loss, fake_ab = self._compare(L_part, ab_part)
+                loss = loss / len(parts)
                 self.scaler.scale(loss).backward()
             total = total + loss.detach()
-            total_l1 = total_l1 + losses.reconstruction(fake_ab.detach(), ab_part) / len(parts)
+            total_l1 = total_l1 + losses.reconstruction(fake_ab, ab_part) / len(parts)
         self.guard.update(self.optimizer, self.scaler, total)
         return {"loss/G_L1": total_l1, "loss/G": total}
+
+    def _compare(self, L: Tensor, ab: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss in what is predicted, and the ab of that, detached."""
+        if self.target == "rgb":
+            with autocast(self.device, self.precision):
+                fake_rgb = self.parallel(L, as_rgb=True)
+            loss = losses.reconstruction(fake_rgb, color.lab_to_srgb(L, ab), self.loss)
+            return loss, color.srgb_to_lab(fake_rgb.detach())[1]
+        with autocast(self.device, self.precision):
+            fake_ab = self.parallel(L)
+        return losses.reconstruction(fake_ab, ab, self.loss), fake_ab.detach()
 
     def state_dict(self) -> dict:
         """Weights, optimizer and loss scale."""
@@ -99,10 +119,20 @@ def run(config: PretrainConfig) -> None:
         if state:
             generator = checkpoint.load_generator(config.out)
         else:
-            config = dataclasses.replace(config, weights=choose_weights(config))
-            generator = generators.build(config.architecture, backbone=config.backbone, weights=config.weights)
+            generator, config = new_generator(config)
         prepared = prepare(config, state)
-        stage = Pretrain(generator, prepared.device, prepared.precision, config.loss, config.lr, config.accumulate)
+        stage = Pretrain(
+            generator,
+            prepared.device,
+            prepared.precision,
+            config.loss,
+            config.lr,
+            config.accumulate,
+            config.optimizer,
+            config.momentum,
+            generator.target,
+        )
         fit(stage, config, prepared)
-    same = as_options(config, ("data", "data_root", "breed", "val_share", "min_chroma", "crops", "min_crop", "size"))
+    chosen = ("data", "data_root", "breed", "val_share", "split", "min_chroma")
+    same = as_options(config, (*chosen, "resize", "crops", "min_crop", "size"))
     say(f"next:  python train_gan.py --generator {shlex.quote(str(config.out))}{same}")

@@ -313,3 +313,19 @@ def test_mean_chroma_is_that_of_numpy_photo_by_photo():
 def test_mean_chroma_of_grey_is_zero():
     grey = np.asarray(draw_photo(0).convert("L").convert("RGB")).copy()
     assert color.mean_chroma(color.rgb_to_lab(to_torch(grey))[1]).item() < 0.01
+
+
+def test_photographs_without_levels_are_split_and_joined_as_scikit_image_does():
+    levels = torch.linspace(0, 1, 12)
+    srgb = torch.stack(torch.meshgrid(levels, levels, levels, indexing="ij")).reshape(1, 3, 12, 144)
+    L, ab = color.srgb_to_lab(srgb)
+    expected = skcolor.rgb2lab(srgb[0].permute(1, 2, 0).double().numpy())
+    assert abs(color.to_lab_units(L, ab)[0].permute(1, 2, 0).numpy() - expected).max() < 1e-3
+    torch.testing.assert_close(color.lab_to_srgb(L, ab), srgb, rtol=0, atol=2e-5)
+
+
+def test_photographs_without_levels_have_finite_gradients_everywhere():
+    srgb = torch.tensor([0.0, 1e-6, 0.04045, 0.5, 1.0]).view(1, 1, 1, 5).repeat(1, 3, 1, 1).requires_grad_()
+    L, ab = color.srgb_to_lab(srgb)
+    (L.sum() + ab.square().sum() + ab[:, 0].sum()).backward()
+    assert srgb.grad.isfinite().all() and srgb.grad.abs().sum(dim=1).all()

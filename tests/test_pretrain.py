@@ -2,8 +2,10 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from gan_color import generators
@@ -39,6 +41,52 @@ def test_a_step_follows_the_gradient_of_the_loss(loss, reference):
     assert values["loss/G"].item() == pytest.approx(expected_loss.item(), rel=1e-5)
     for ours, theirs in zip(generator.parameters(), expected.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_gradient_descent_is_torchs(momentum):
+    generator = small_generator()
+    expected = copy.deepcopy(generator)
+    L, ab = batch()
+    optimizer = torch.optim.SGD(expected.parameters(), lr=0.1, momentum=momentum)
+    stage = Pretrain(generator, CPU, torch.float32, "l2", lr=0.1, optimizer="sgd", momentum=momentum)
+    for _ in range(3):
+        optimizer.zero_grad()
+        nn.functional.mse_loss(expected(L), ab).backward()
+        optimizer.step()
+        stage.step(L, ab)
+    for ours, theirs in zip(generator.parameters(), expected.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_a_generator_that_predicts_rgb_is_compared_in_rgb(photo_folder):
+    from gan_color.data import LabDataset
+    from gan_color.data.photos import read_rgb
+
+    path = sorted(photo_folder.iterdir())[0]
+    L, ab = LabDataset([path], size=64, resize="squash")[0]
+    rgb = torch.from_numpy(np.array(read_rgb(path).resize((64, 64), Image.Resampling.BICUBIC))).permute(2, 0, 1) / 255
+    torch.manual_seed(0)
+    generator = generators.build("autoencoder", target="rgb")
+    L, ab, rgb = (part.expand(2, -1, -1, -1).contiguous() for part in (L, ab, rgb))
+    with torch.no_grad():
+        fake_rgb, fake_ab = (copy.deepcopy(generator).train()(L, as_rgb=as_rgb) for as_rgb in (True, False))
+    values = Pretrain(generator, CPU, torch.float32, "l2", target="rgb").step(L, ab)
+    assert values["loss/G"].item() == pytest.approx((fake_rgb - rgb).square().mean().item(), rel=1e-4)
+    assert values["loss/G_L1"].item() == pytest.approx((fake_ab - ab).abs().mean().item(), rel=1e-4)
+
+
+def test_rgb_is_learnt(photo_folder):
+    from gan_color.data import LabDataset
+
+    dataset = LabDataset(sorted(photo_folder.iterdir())[:2], size=32)
+    L, ab = (torch.stack(part) for part in zip(*dataset, strict=True))
+    torch.manual_seed(0)
+    generator = generators.build("autoencoder", target="rgb")
+    stage = Pretrain(generator, CPU, torch.float32, lr=2e-3, target="rgb")
+    losses = [stage.step(L, ab) for _ in range(40)]
+    assert losses[-1]["loss/G"] < 0.5 * losses[0]["loss/G"]
+    assert losses[-1]["loss/G_L1"].item() < 0.6 * ab.abs().mean().item()
 
 
 def test_l1_is_logged_whatever_the_loss():

@@ -32,7 +32,8 @@ class LabDataset(Dataset):
     """Photographs as lightness and colour.
 
     In training each item is a random square crop (aspect kept) and perhaps mirrored; otherwise the middle
-    square at the photograph's short side. Both are resized with an antialiased bicubic filter.
+    square at the photograph's short side. With another `resize` it is the whole photograph, in training perhaps
+    mirrored. All are resized with an antialiased bicubic filter.
 
     Args:
         paths: the photographs.
@@ -41,6 +42,8 @@ class LabDataset(Dataset):
         seed: of the augmentation.
         crops: items of each photograph, one after another: their number times len(paths) is the length.
         min_crop: smallest random crop, as a share of the short side.
+        resize: "crop"; "squash": the whole photograph, its aspect not kept; or "pad": the whole photograph in the
+            middle, its edges repeated.
 
     Example:
         >>> L, ab = LabDataset(paths, size=256)[0]
@@ -56,9 +59,11 @@ class LabDataset(Dataset):
         seed: int = 0,
         crops: int = 1,
         min_crop: float = 0.6,
+        resize: str = "crop",
     ):
         self.paths = [Path(path) for path in paths]
         self.size, self.train, self.seed, self.crops, self.min_crop = size, train, seed, crops, min_crop
+        self.resize = resize
 
     def __len__(self) -> int:
         return len(self.paths) * self.crops
@@ -89,10 +94,12 @@ class LabDataset(Dataset):
             mirrored = chance.uniform() < 0.5
         else:
             share, across, down, mirrored = 1.0, 0.5, 0.5, False
-        photo = read_rgb(path, min_side=int(np.ceil(self.size / share)))
-        side = share * min(photo.size)
-        left, top = across * (photo.width - side), down * (photo.height - side)
-        square = photo.resize((self.size, self.size), Image.Resampling.BICUBIC, (left, top, left + side, top + side))
+        if self.resize == "crop":
+            photo = read_rgb(path, min_side=int(np.ceil(self.size / share)))
+            square = _crop(photo, self.size, share, across, down)
+        else:
+            photo = read_rgb(path, min_side=self.size)
+            square = _squash(photo, self.size) if self.resize == "squash" else _pad(photo, self.size)
         rgb = images.to_tensor(square)
         L, ab = color.rgb_to_lab(rgb.flip(-1) if mirrored else rgb)
         return L.squeeze(0), ab.squeeze(0)
@@ -101,6 +108,28 @@ class LabDataset(Dataset):
         """The photograph that an item is cut from."""
         index = item[1] if isinstance(item, tuple) else item
         return self.paths[index % len(self) // self.crops]
+
+
+def _crop(photo: Image.Image, size: int, share: float, across: float, down: float) -> Image.Image:
+    """A square with this share of the short side as its side, and this share of what is left on its left and above."""
+    side = share * min(photo.size)
+    left, top = across * (photo.width - side), down * (photo.height - side)
+    return photo.resize((size, size), Image.Resampling.BICUBIC, (left, top, left + side, top + side))
+
+
+def _squash(photo: Image.Image, size: int) -> Image.Image:
+    """The whole photograph, its aspect not kept."""
+    return photo.resize((size, size), Image.Resampling.BICUBIC)
+
+
+def _pad(photo: Image.Image, size: int) -> Image.Image:
+    """The whole photograph in the middle of a square; black bars would be learnt as colours, so its edges go on."""
+    scale = size / max(photo.size)
+    width, height = (max(1, round(scale * side)) for side in photo.size)
+    whole = np.array(photo.resize((width, height), Image.Resampling.BICUBIC))
+    above, left = (size - height) // 2, (size - width) // 2
+    margins = ((above, size - height - above), (left, size - width - left), (0, 0))
+    return Image.fromarray(np.pad(whole, margins, mode="edge"))
 
 
 class RunOrder(Sampler[list[tuple[int, int]]]):

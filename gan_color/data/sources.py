@@ -4,6 +4,7 @@ import codecs
 import difflib
 import hashlib
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -33,7 +34,9 @@ class Photographs:
 
     train: list[Path]
     val: list[Path]
-    # SHA-256 over the contents of both, hex: a run is continued on the same photographs.
+    # Kept from both for a test; empty unless the split asks for it.
+    test: list[Path]
+    # SHA-256 over the contents of train and val, hex: a run is continued on the same photographs.
     digest: str
     # What was left out and why, one line each.
     report: list[str]
@@ -59,6 +62,7 @@ def photographs(
     *,
     breed: str | None = None,
     val_share: float = 0.1,
+    split: str | None = None,
     min_chroma: float = NEAR_GREY,
     max_unreadable: float = 0.01,
     show_progress: bool = True,
@@ -72,6 +76,8 @@ def photographs(
         data_root: where named sets lie or are downloaded to.
         breed: one breed of oxford_pets; None = all.
         val_share: share held out where the set brings no split of its own.
+        split: how many to train on, to validate on and, as a third number, to leave for a test, such as "134/36/30",
+            chosen by content out of all photographs of the set, whatever its own split; of copies one is taken.
         min_chroma: photographs with a lower mean chroma (Lab units) are left out as near-grey.
         max_unreadable: share of files that may be unreadable; 10 are always allowed.
         show_progress: draw a bar where the output is a terminal.
@@ -80,12 +86,13 @@ def photographs(
         The split photographs and the report of what was left out.
 
     Raises:
-        DataError: nothing found, nothing left, too many unreadable, a set that cannot be had.
+        DataError: nothing found, nothing left or fewer than the split asks for, too many unreadable, a set that cannot
+            be had.
         UsageError: a breed is given with another set than oxford_pets.
     """
     if breed is not None and data != "oxford_pets":
         raise UsageError(f"--breed {breed} goes with --data oxford_pets, not with {data}")
-    train, val = _find(data, data_root, breed)
+    train, val = _find(data, data_root, breed, whole=split is not None)
     looks = scan(train + (val or []), show_progress)
     unreadable = [look for look in looks if look.error]
     if len(unreadable) == len(looks):
@@ -106,7 +113,13 @@ def photographs(
     if grey:
         report.append(f"near-grey: {len(grey)} of {len(looks)} photographs (mean chroma below {min_chroma})")
 
-    if val is None:
+    test_looks = []
+    if split is not None:
+        train_looks, val_looks, test_looks = _split_by_counts(usable, split, data)
+        unused = len(usable) - len(train_looks) - len(val_looks) - len(test_looks)
+        if unused:
+            report.append(f"beyond --split {split}: {unused} photographs")
+    elif val is None:
         train_looks, val_looks = _split_by_content(usable, val_share)
     else:
         in_val = set(val)
@@ -121,7 +134,8 @@ def photographs(
             raise DataError(f"{data} leaves no photograph to {side}: give more colour photographs")
     sides = ["\n".join(look.digest for look in side) for side in (train_looks, val_looks)]
     digest = hashlib.sha256("\n\n".join(sides).encode()).hexdigest()
-    return Photographs([look.path for look in train_looks], [look.path for look in val_looks], digest, report)
+    train, val, test = ([look.path for look in side] for side in (train_looks, val_looks, test_looks))
+    return Photographs(train, val, test, digest, report)
 
 
 def _split_by_content(looks: list[Look], val_share: float) -> tuple[list[Look], list[Look]]:
@@ -135,16 +149,31 @@ def _split_by_content(looks: list[Look], val_share: float) -> tuple[list[Look], 
     return [look for look in looks if _as_share(look.digest) >= bound], val
 
 
+def _split_by_counts(looks: list[Look], split: str, data: str) -> tuple[list[Look], list[Look], list[Look]]:
+    """To train on, validate on and test: by rank of the digest, the lowest to validate on as in other splits."""
+    num_train, num_val, num_test = (*map(int, split.split("/")), 0)[:3]
+    ranked = sorted({look.digest: look for look in reversed(looks)}.values(), key=lambda look: look.digest)
+    if len(ranked) < num_train + num_val + num_test:
+        raise DataError(
+            f"--split {split} asks for {num_train + num_val + num_test} photographs, {data} has {len(ranked)} that can "
+            "be used: ask for fewer, or lower --min-chroma"
+        )
+    ends = (num_val, num_val + num_test, num_val + num_test + num_train)
+    sides = ranked[ends[1] : ends[2]], ranked[: ends[0]], ranked[ends[0] : ends[1]]
+    train, val, test = (sorted(side, key=lambda look: os.fsencode(look.path)) for side in sides)
+    return train, val, test
+
+
 def _as_share(digest: str) -> float:
     return int(digest[:13], 16) / 16**13  # 52 bits: exact in a float
 
 
-def _find(data: str, data_root: Path, breed: str | None) -> tuple[list[Path], list[Path] | None]:
-    """Paths to train on and, where the set brings its own split, paths to validate on."""
+def _find(data: str, data_root: Path, breed: str | None, whole: bool) -> tuple[list[Path], list[Path] | None]:
+    """Paths to train on and, where the set brings its own split, paths to validate on; its test part only if whole."""
     named: dict[str, Callable[[], tuple[list[Path], list[Path] | None]]] = {
         "samples": samples,
-        "flowers102": lambda: _flowers102(data_root),
-        "oxford_pets": lambda: _oxford_pets(data_root, breed),
+        "flowers102": lambda: _flowers102(data_root, whole),
+        "oxford_pets": lambda: _oxford_pets(data_root, breed, whole),
         "coco_sample": lambda: _coco_sample(data_root),
     }
     if data in named:
@@ -176,25 +205,29 @@ def _listed(path: Path) -> list[Path]:
     return sorted(dict.fromkeys(listed), key=os.fsencode)
 
 
-def _flowers102(root: Path) -> tuple[list[Path], list[Path]]:
-    """Oxford Flowers102 by its own train and val splits (1,020 photographs each)."""
+def _flowers102(root: Path, whole: bool) -> tuple[list[Path], list[Path]]:
+    """Oxford Flowers102 by its own train and val splits (1,020 photographs each), or with its test split 8,189."""
     from torchvision.datasets import Flowers102
 
     train, val = (_torchvision(Flowers102, "Flowers102", root, split=split) for split in ("train", "val"))
-    return list(train._image_files), list(val._image_files)
+    test = Flowers102(root, split="test") if whole else None
+    return list(train._image_files) + (list(test._image_files) if test else []), list(val._image_files)
 
 
-def _oxford_pets(root: Path, breed: str | None) -> tuple[list[Path], None]:
-    """Oxford-IIIT Pet's trainval split, all breeds or one; its test split stays unseen."""
+def _oxford_pets(root: Path, breed: str | None, whole: bool) -> tuple[list[Path], None]:
+    """Oxford-IIIT Pet's trainval split, or with its test split the whole, all breeds or one."""
     from torchvision.datasets import OxfordIIITPet
 
-    pets = _torchvision(OxfordIIITPet, "Oxford-IIIT Pet", root, split="trainval", target_types="category")
+    options = {"target_types": "category"}
+    photos = list(_torchvision(OxfordIIITPet, "Oxford-IIIT Pet", root, split="trainval", **options)._images)
+    if whole:
+        photos += OxfordIIITPet(root, split="test", **options)._images
     if breed is None:
-        return list(pets._images), None
+        return photos, None
     # The files are named after their breed: american_bulldog_12.jpg, Abyssinian_5.jpg.
-    breeds = [path.stem.rsplit("_", 1)[0].lower() for path in pets._images]
+    breeds = [path.stem.rsplit("_", 1)[0].lower() for path in photos]
     wanted = breed.lower().replace(" ", "_")
-    chosen = [path for path, its_breed in zip(pets._images, breeds, strict=True) if its_breed == wanted]
+    chosen = [path for path, its_breed in zip(photos, breeds, strict=True) if its_breed == wanted]
     if not chosen:
         near = difflib.get_close_matches(wanted, set(breeds), n=1)
         raise DataError(f"--breed {breed} is not among the pets; {_nearest(near, sorted(set(breeds)))}")
@@ -219,14 +252,19 @@ def _torchvision(dataset: type, title: str, root: Path, **options):
 
 
 def _coco_sample(root: Path) -> tuple[list[Path], None]:
-    """Fastai's COCO_SAMPLE, a part of COCO 2014."""
+    """Fastai's COCO_SAMPLE, a part of COCO 2014; its size and the md5 of its beginning are checked by fastai."""
     folder = root / "coco_sample" / "train_sample"
     if not folder.is_dir():
         print(f"COCO_SAMPLE is not in {shown(root)}: downloading it")
+        unpacking = root.resolve() / "unpacking"
         try:
             from fastai.data.external import URLs, untar_data
 
-            untar_data(URLs.COCO_SAMPLE, archive=root.resolve() / "archive", data=root.resolve())
+            shutil.rmtree(unpacking, ignore_errors=True)
+            unpacked = untar_data(URLs.COCO_SAMPLE, archive=root.resolve() / "archive", data=unpacking)
+            # Moved last: a set that was cut off while it was unpacked is not taken for a whole one.
+            unpacked.rename(root / "coco_sample")
+            unpacking.rmdir()
         except Exception as error:
             raise DataError(_not_to_be_had("COCO_SAMPLE", root, error)) from error
     return find_photos(folder), None

@@ -3,11 +3,21 @@
 import inspect
 
 from gan_color.errors import UsageError
+from gan_color.generators.autoencoder import Autoencoder
+from gan_color.generators.dynamic_unet import DynamicUNet
 from gan_color.generators.hub import FORMAT, Generator
+from gan_color.generators.pix2pix_unet import Pix2PixUNet
+from gan_color.generators.plain_cnn import PlainCnn
+from gan_color.generators.resnet_deconv import ResNetDeconv
 from gan_color.generators.resnet_unet import ResNetUNet
 
 ARCHITECTURES: dict[str, type[Generator]] = {
     "resnet_unet": ResNetUNet,
+    "dynamic_unet": DynamicUNet,
+    "pix2pix_unet": Pix2PixUNet,
+    "plain_cnn": PlainCnn,
+    "autoencoder": Autoencoder,
+    "resnet_deconv": ResNetDeconv,
 }
 
 
@@ -28,10 +38,15 @@ def build(architecture: str, **options) -> Generator:
         raise UsageError(f"--architecture {architecture}: there are {', '.join(ARCHITECTURES)}")
     generator_class = ARCHITECTURES[architecture]
     try:
-        inspect.signature(generator_class.__init__).bind(None, **options)
+        inspect.signature(generator_class).bind(**options)
     except TypeError as error:
         raise UsageError(f"--architecture {architecture}: {error}") from error
     generator = generator_class(**options)
     kept = {name: value for name, value in options.items() if name != "weights"}
     generator.description = {"format": FORMAT, "architecture": architecture, "options": kept, "training": {}}
     return generator
+
+
+def options_of(architecture: str) -> frozenset[str]:
+    """Names of the options that an architecture takes."""
+    return frozenset(inspect.signature(ARCHITECTURES[architecture]).parameters)

@@ -27,6 +27,10 @@ class Generator(
     They write and read the very files that a run writes, so that each loads what the other saved.
     """
 
+    # What it predicts, and is compared in when it is pretrained: "ab", or "rgb". `forward` returns ab all the same.
+    target: str = "ab"
+    # Pixels of the photograph, along a side, to one of the deepest batch norm.
+    stride: int = 32
     # Side of the square it was trained at, pixels; what `colorize` shows it unless told otherwise.
     trained_size: int = 256
     # What config.json says; set by `generators.build` and by loading.
@@ -192,6 +196,8 @@ def require_description(config: dict) -> int:
     size = int(config["training"].get("size", 256))
     if not (isinstance(config["architecture"], str) and isinstance(config["options"], dict) and 1 <= size <= 65536):
         raise ValueError("not a description of a generator")
+    if "weights" in config["options"]:
+        raise ValueError("it names weights to start from, which are in the file beside it")
     return size
 
 

@@ -1,4 +1,4 @@
-"""Which weights an encoder starts from, decided before the network is built."""
+"""timm encoders for grey photographs, and which weights they start from, decided before they are built."""
 
 import difflib
 from pathlib import Path
@@ -6,12 +6,68 @@ from pathlib import Path
 import timm
 import torch
 from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
+from torch import Tensor, nn
 
 from gan_color.errors import UsageError
 
 # How long `auto` waits for the hub to answer, seconds.
 _PATIENCE = 3.0
 _WEIGHTS_FILE = "model.safetensors"
+# ImageNet's mean and standard deviation, averaged over RGB: what pretrained encoders expect of grey in 0..1.
+_GREY_MEAN, _GREY_STD = 0.449, 0.226
+# The layers of a ResNet that keep a photograph's shape, as timm names and orders them.
+_RESNET_LAYERS = ("conv1", "bn1", "act1", "maxpool", "layer1", "layer2", "layer3", "layer4")
+
+
+def encoder(backbone: str, weights: str, **options) -> nn.Module:
+    """Build a timm model for one grey channel.
+
+    Args:
+        backbone: a timm model name.
+        weights: "none", "imagenet" (timm's, downloaded or cached), the path of a state dict for that timm model
+            (RGB first layers are summed to grey), or "auto" (`choose_weights`).
+        **options: for `timm.create_model`, such as `features_only=True`.
+
+    Raises:
+        UsageError: timm has no such model, or the weights cannot be had.
+    """
+    weights = choose_weights(backbone, weights)
+    overlay = None if weights in ("none", "imagenet") else {"file": weights}
+    start = {"pretrained": weights != "none", "pretrained_cfg_overlay": overlay}
+    try:
+        return timm.create_model(backbone, in_chans=1, **options, **start)
+    except Exception as error:  # a download that breaks off, a file that vanishes
+        if weights == "none":
+            raise
+        reason = (str(error).strip() or repr(error)).splitlines()[0]
+        raise UsageError(f"--weights {weights} could not be loaded ({reason}): try again, or --weights none") from error
+
+
+def resnet_layers(backbone: str, weights: str) -> tuple[nn.Sequential, list[int]]:
+    """Build the layers of a timm ResNet before its pooling and classifier.
+
+    Args:
+        backbone: a ResNet of timm.
+        weights: as for `encoder`.
+
+    Returns:
+        Its eight layers, and the channels after the third, fifth, sixth, seventh and eighth: at strides 2, 4, 8, 16
+        and 32.
+
+    Raises:
+        UsageError: timm has no such model, it is no ResNet, or the weights cannot be had.
+    """
+    network = encoder(backbone, weights)
+    layers = dict(network.named_children())
+    if tuple(layers)[: len(_RESNET_LAYERS)] != _RESNET_LAYERS:
+        raise UsageError(f"--backbone {backbone} is no ResNet of timm: take one, such as resnet18 or resnet34")
+    channels = [feature["num_chs"] for feature in network.feature_info]
+    return nn.Sequential(*(layers[name] for name in _RESNET_LAYERS)), channels
+
+
+def normalise(L: Tensor) -> Tensor:
+    """Bring L in [-1, 1] to the mean and spread that ImageNet's weights were trained with."""
+    return ((L + 1) / 2 - _GREY_MEAN) / _GREY_STD
 
 
 def choose_weights(backbone: str, weights: str) -> str:

@@ -6,17 +6,13 @@ References:
     Odena et al., "Deconvolution and checkerboard artifacts", 2016: up-sample, then convolve.
 """
 
-import timm
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gan_color.errors import UsageError
 from gan_color.generators.hub import Generator
-from gan_color.generators.pretrained import choose_weights
-
-# ImageNet's mean and standard deviation, averaged over RGB: what pretrained encoders expect of grey in 0..1.
-_GREY_MEAN, _GREY_STD = 0.449, 0.226
+from gan_color.generators.pretrained import encoder, normalise
 
 
 class ResNetUNet(Generator):
@@ -43,7 +39,9 @@ class ResNetUNet(Generator):
         widths: tuple[int, int, int, int, int] = (256, 128, 64, 32, 16),
     ):
         super().__init__()
-        self.encoder = _encoder(backbone, weights)
+        self.encoder = encoder(backbone, weights, features_only=True)
+        if len(self.encoder.feature_info.channels()) != 5:
+            raise UsageError(f"--backbone {backbone} does not offer five feature maps: take a ResNet-family one")
         *skips, deepest = self.encoder.feature_info.channels()
         # The last skip is L itself: at full resolution edges come from the photograph.
         skips = [1, *skips]
@@ -63,7 +61,7 @@ class ResNetUNet(Generator):
         Returns:
             ab: (N, 2, H, W), in (-1, 1).
         """
-        *skips, x = self.encoder(((L + 1) / 2 - _GREY_MEAN) / _GREY_STD)
+        *skips, x = self.encoder(normalise(L))
         for block, skip in zip(self.decoder, reversed([L, *skips]), strict=True):
             x = block(x, skip)
         return torch.tanh(self.head(x))
@@ -87,20 +85,3 @@ class _DecoderBlock(nn.Module):
         # Always to the skip's own size, without asking: a comparison would be frozen into an exported graph.
         x = F.interpolate(x, size=skip.shape[-2:], mode="nearest")
         return self.convolutions(torch.cat((x, skip.to(x.dtype)), dim=1))
-
-
-def _encoder(backbone: str, weights: str) -> nn.Module:
-    """A timm encoder for one grey channel."""
-    weights = choose_weights(backbone, weights)
-    overlay = None if weights in ("none", "imagenet") else {"file": weights}
-    options = {"pretrained": weights != "none", "pretrained_cfg_overlay": overlay}
-    try:
-        encoder = timm.create_model(backbone, features_only=True, in_chans=1, **options)
-    except Exception as error:  # a download that breaks off, a file that vanishes
-        if weights == "none":
-            raise
-        reason = (str(error).strip() or repr(error)).splitlines()[0]
-        raise UsageError(f"--weights {weights} could not be loaded ({reason}): try again, or --weights none") from error
-    if len(encoder.feature_info.channels()) != 5:
-        raise UsageError(f"--backbone {backbone} does not offer five feature maps: take a ResNet-family one")
-    return encoder

@@ -225,6 +225,37 @@ def test_a_circle_stays_round_in_every_crop(tmp_path):
     assert whole > 20
 
 
+@pytest.mark.parametrize("train", [False, True])
+def test_squashing_shows_the_whole_photograph_as_pillow_does(gradient, train):
+    items = LabDataset([gradient], 100, train, crops=8, resize="squash")
+    whole = np.asarray(Image.open(gradient).resize((100, 100), Image.Resampling.BICUBIC))
+    seen = [rgb_of(item) for item in items]
+    assert all(np.array_equal(rgb, whole) or np.array_equal(rgb, whole[:, ::-1]) for rgb in seen)
+    assert len({rgb.tobytes() for rgb in seen}) == (2 if train else 1)
+
+
+@pytest.mark.parametrize(("turned", "margins"), [(False, (0, 17)), (True, (17, 0))])
+def test_padding_keeps_the_aspect_and_repeats_the_edges(gradient, tmp_path, turned, margins):
+    photo = Image.open(gradient)
+    path = saved(tmp_path / "photo.png", photo.transpose(Image.Transpose.ROTATE_90) if turned else photo)
+    rgb = rgb_of(LabDataset([path], 100, resize="pad")[0])
+    # 300x200 becomes 100x67: 16 rows of the square are left above and 17 below.
+    left, top = (max(0, margin - 1) for margin in margins)
+    inside = rgb[top : 100 - margins[1], left : 100 - margins[0]]
+    assert np.array_equal(inside, np.asarray(Image.open(path).resize(inside.shape[1::-1], Image.Resampling.BICUBIC)))
+    ends = rgb.swapaxes(0, 1) if turned else rgb
+    assert (ends[:16] == ends[16]).all() and (ends[83:] == ends[82]).all()
+
+
+@pytest.mark.parametrize("resize", ["squash", "pad"])
+def test_a_large_jpeg_resized_whole_is_nearly_that_of_all_its_pixels(tmp_path, resize):
+    photo = draw_photo(3, 900, 500)
+    photo.save(tmp_path / "photo.jpg", quality=95)
+    photo.save(tmp_path / "photo.png")
+    ours, whole = (rgb_of(LabDataset([tmp_path / f"photo.{kind}"], 64, resize=resize)[0]) for kind in ("jpg", "png"))
+    assert np.abs(ours.astype(int) - whole).mean() < 3
+
+
 def test_crops_repeat_each_photograph_with_other_crops(tmp_path):
     colours = [(200, 50, 50), (50, 200, 50), (50, 50, 200)]
     flat = [saved(tmp_path / f"{i}.png", Image.new("RGB", (40, 30), colour)) for i, colour in enumerate(colours)]

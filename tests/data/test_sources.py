@@ -1,6 +1,11 @@
+import hashlib
+import http.server
 import os
 import shutil
 import socket
+import tarfile
+import threading
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -180,6 +185,45 @@ def test_a_side_with_nothing_left_is_refused(tmp_path):
     shutil.rmtree(tmp_path / "val")
     (tmp_path / "val").mkdir()
     assert f"{tmp_path / 'val'} holds no photographs" in refusal(tmp_path)
+
+
+# Counts
+
+
+def test_a_split_by_counts_has_them_exactly_and_no_photograph_twice(sixty, tmp_path):
+    shutil.copytree(sixty, tmp_path / "copies")
+    for data in (sixty, tmp_path):
+        shutil.copytree(sixty, tmp_path / "more", dirs_exist_ok=True)
+        found = find(data, split="41/11/5")
+        sides = [contents(side) for side in (found.train, found.val, found.test)]
+        assert [len(side) for side in sides] == [len(found.train), len(found.val), len(found.test)] == [41, 11, 5]
+        assert len(set.union(*sides)) == 57
+    assert find(sixty, split="41/11/5").report == ["beyond --split 41/11/5: 3 photographs"]
+
+
+def test_a_split_by_counts_validates_on_what_a_share_would_hold_out(sixty):
+    held_out = find(sixty, val_share=0.3).val
+    assert find(sixty, split=f"20/{len(held_out)}").val == held_out
+
+
+def test_a_split_by_counts_stays_when_the_tree_moves(sixty, tmp_path):
+    shutil.copytree(sixty, tmp_path / "moved" / "tree")
+    before, after = find(sixty, split="40/10/10"), find(tmp_path / "moved", split="40/10/10")
+    for side in ("train", "val", "test"):
+        assert [path.name for path in getattr(before, side)] == [path.name for path in getattr(after, side)]
+    assert before.digest == after.digest != find(sixty, split="39/10/10").digest
+
+
+def test_a_split_by_counts_takes_all_of_a_set_whatever_its_own_split(tmp_path):
+    draw_folder(tmp_path / "train", range(5))
+    draw_folder(tmp_path / "val", range(5, 8))
+    found = find(tmp_path, split="2/6")
+    assert (len(found.train), len(found.val), found.test, found.report) == (2, 6, [], [])
+
+
+def test_more_photographs_than_there_are_cannot_be_split(sixty):
+    assert "--split 50/9/2 asks for 61 photographs" in refusal(sixty, split="50/9/2")
+    assert "has 60 that can be used" in refusal(sixty, split="50/9/2")
 
 
 # A list file
@@ -381,6 +425,11 @@ def test_flowers102_keeps_its_own_splits(shared):
     assert not set(found.train) & set(found.val)
 
 
+def test_flowers102_as_a_whole_has_8189_photographs(shared):
+    train, val = sources._find("flowers102", shared / "data" / "flowers102_layout", None, whole=True)
+    assert len({*train, *val}) == len(train) + len(val) == 8189
+
+
 @pytest.fixture
 def pets(shared) -> Path:
     return shared / "data" / "oxford-iiit-pet"
@@ -405,6 +454,34 @@ def test_oxford_pets_gives_one_breed_however_it_is_written(pets, breed):
     assert {path.stem for path in found.train + found.val} == listed
 
 
+def test_one_breed_is_split_to_train_validate_and_test(pets):
+    """The sizes of a first project on one breed, 134/36/30, in proportion; the breed's test split is among them."""
+    found = find("oxford_pets", pets, breed="american_bulldog", split="79/21/18", min_chroma=0)
+    assert (len(found.train), len(found.val), len(found.test)) == (79, 21, 18)
+    everything = {path.stem for path in (*found.train, *found.val, *found.test)}
+    lines = (pets / "oxford-iiit-pet" / "annotations" / "list.txt").read_text().splitlines()
+    assert everything == {line.split()[0] for line in lines if line.startswith("american_bulldog_")}
+
+
+def draw_pets(root: Path, count: int) -> Path:
+    """A set in the layout of Oxford-IIIT Pet: this many basset hounds, half of them in each split, and some beagles."""
+    names = [f"basset_hound_{number}" for number in range(count)] + [f"beagle_{number}" for number in range(6)]
+    draw_folder(root / "oxford-iiit-pet" / "images", range(len(names)))
+    for path, name in zip(sorted((root / "oxford-iiit-pet" / "images").iterdir()), names, strict=True):
+        path.rename(path.with_name(f"{name}.jpg"))
+    (root / "oxford-iiit-pet" / "annotations").mkdir()
+    for split, its in (("trainval", names[::2]), ("test", names[1::2])):
+        lines = "".join(f"{name} 1 2 3\n" for name in its)
+        (root / "oxford-iiit-pet" / "annotations" / f"{split}.txt").write_text(lines)
+    return root
+
+
+def test_two_hundred_basset_hounds_are_split_134_36_30(tmp_path):
+    found = find("oxford_pets", draw_pets(tmp_path, 200), breed="basset_hound", split="134/36/30", min_chroma=0)
+    assert (len(found.train), len(found.val), len(found.test)) == (134, 36, 30)
+    assert {path.stem.rsplit("_", 1)[0] for path in (*found.train, *found.val, *found.test)} == {"basset_hound"}
+
+
 def test_oxford_pets_names_the_nearest_breed_or_all_of_them(pets):
     assert "did you mean american_bulldog?" in refusal("oxford_pets", pets, breed="american_buldog")
     assert "there are abyssinian, american_bulldog, bengal" in refusal("oxford_pets", pets, breed="zzz")
@@ -413,3 +490,64 @@ def test_oxford_pets_names_the_nearest_breed_or_all_of_them(pets):
 def test_coco_sample_is_taken_from_where_it_lies_and_split_by_content(tmp_path, offline):
     folder = draw_folder(tmp_path / "coco_sample" / "train_sample", range(6))
     assert find("coco_sample", tmp_path) == find(folder)
+
+
+# Downloads, from a server of this machine
+
+
+@pytest.fixture
+def server(tmp_path):
+    """Serves a folder over HTTP and counts what it was asked for: (folder, address, requests)."""
+    folder, asked = tmp_path / "served", []
+    folder.mkdir()
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            asked.append(self.path)
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=folder)) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield folder, f"http://127.0.0.1:{server.server_port}", asked
+        server.shutdown()
+
+
+def pack(folder: Path, archive: Path) -> str:
+    """Write a folder into an archive under its own name; returns the archive's md5."""
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.add(folder, arcname=folder.name)
+    return hashlib.md5(archive.read_bytes()).hexdigest()
+
+
+def test_oxford_pets_is_downloaded_once_and_checked(server, tmp_path, monkeypatch, capsys):
+    from torchvision.datasets import OxfordIIITPet
+
+    folder, address, asked = server
+    drawn = draw_pets(tmp_path / "drawn", 10) / "oxford-iiit-pet"
+    resources = [(f"{address}/{n}.tgz", pack(drawn / n, folder / f"{n}.tgz")) for n in ("images", "annotations")]
+    root = tmp_path / "root"
+    monkeypatch.setattr(OxfordIIITPet, "_RESOURCES", (resources[0], (resources[1][0], "0" * 32)))
+    assert "corrupted" in refusal("oxford_pets", root)
+    monkeypatch.setattr(OxfordIIITPet, "_RESOURCES", tuple(resources))
+    found = find("oxford_pets", root, breed="basset_hound")
+    assert len(found.train + found.val) == 5
+    assert f"Oxford-IIIT Pet is not in {root}: downloading it" in capsys.readouterr().out
+    before = len(asked)
+    assert find("oxford_pets", root, breed="basset_hound") == found and len(asked) == before > 0
+
+
+def test_coco_sample_is_downloaded_once_and_moved_to_its_place_whole(server, tmp_path, monkeypatch, capsys):
+    from fastai.data.external import URLs
+
+    folder, address, asked = server
+    draw_folder(tmp_path / "drawn" / "coco_sample" / "train_sample", range(10))
+    monkeypatch.setattr(URLs, "COCO_SAMPLE", f"{address}/coco_sample.tgz")
+    monkeypatch.setenv("FASTAI_HOME", str(tmp_path / "fastai"))
+    root = tmp_path / "root"
+    assert "could not be downloaded" in refusal("coco_sample", root)  # nothing is served yet
+    (root / "unpacking" / "coco_sample" / "train_sample").mkdir(parents=True)  # cut off while it was unpacked
+    pack(tmp_path / "drawn" / "coco_sample", folder / "coco_sample.tgz")
+    found = find("coco_sample", root, split="8/2")
+    assert (len(found.train), len(found.val)) == (8, 2)
+    assert {path.name for path in root.iterdir()} == {"archive", "coco_sample"}
+    before = len(asked)
+    assert find("coco_sample", root, split="8/2") == found and len(asked) == before > 0
