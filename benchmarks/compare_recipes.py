@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from torchvision.utils import make_grid
 from tqdm import tqdm
 
-from gan_color import color, load_generator
+from gan_color import color, images, load_generator
 from gan_color.checkpoint import write_atomically
 from gan_color.data import LabDataset, lab, sources
 from gan_color.errors import GanColorError, UsageError, one_line_errors
@@ -148,7 +148,7 @@ def last_pace(run: Path) -> float:
 def sheet(rows: dict[str, Tensor]) -> Image.Image:
     """Draw rows of photographs, (N, 3, H, W) uint8 each, with their names beside them."""
     page = make_grid(torch.cat(list(rows.values())), nrow=len(next(iter(rows.values()))), padding=2, pad_value=255)
-    page = Image.fromarray(page.permute(1, 2, 0).numpy())
+    page = images.to_image(page)
     named = Image.new("RGB", (page.width + MARGIN, page.height), "white")
     named.paste(page, (MARGIN, 0))
     draw, height = ImageDraw.Draw(named), page.height / len(rows)

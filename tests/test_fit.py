@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -466,3 +467,31 @@ def test_nobody_elses_files_are_cleared_from_a_run_folder(train, tmp_path):
     train("pretrain", out, "--max-steps", "1")
     assert owned[0].read_text() == "mine"
     assert len(list((out / "samples").glob("val-*.png"))) == 2
+
+
+def test_a_run_lists_the_photographs_it_left_for_a_test(train, photo_folder, tmp_path, capsys):
+    run = train("pretrain", tmp_path / "run", "--epochs", "1", "--split", "7/3/2", "--resize", "squash")
+    said = capsys.readouterr().out
+    assert "7 photographs to train on, 3 to validate, 2 left for a test" in said
+    assert "--split 7/3/2 --resize squash" in next(line for line in said.splitlines() if line.startswith("next:"))
+    listed = [Path(line) for line in (run / "test.txt").read_text().splitlines()]
+    assert len(listed) == 2 and all(path.parent == photo_folder.resolve() and path.is_file() for path in listed)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--architecture", "plain_cnn", "--backbone", "resnet34"], "--backbone resnet34 does not go with"),
+        (["--target", "rgb", "--backbone", "resnet18"], "--target rgb does not go with --architecture resnet_unet"),
+        (
+            ["--architecture", "pix2pix_unet", "--backbone", "resnet18", "--size", "128", "--batch-size", "1"],
+            "leaves batch norm one photograph at a time",
+        ),
+    ],
+)
+def test_options_that_do_not_go_with_an_architecture_are_refused(train, tmp_path, capsys, options, says):
+    with pytest.raises(SystemExit) as end:
+        train("pretrain", tmp_path / "run", *options)
+    error = capsys.readouterr().err
+    assert end.value.code == 2 and says in error and error.count("\n") == 1
+    assert not (tmp_path / "run").exists()
