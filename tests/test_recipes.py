@@ -58,7 +58,7 @@ def test_a_recipe_trains(name, tmp_path):
                 started += ["--backbone", "test_resnet"]
             run = tmp_path / stage
             main([stage, "--config", str(recipe), "--out", str(run), *overridden, *started])
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    assert lines[-1]["step"] == 2 and 0 < lines[-1]["val/l1"] < 1
+    measured = [line for line in map(json.loads, (run / "metrics.jsonl").read_text().splitlines()) if "val/l1" in line]
+    assert measured[-1]["step"] == 2 and 0 < measured[-1]["val/l1"] < 1
     asked = from_yaml(VERBS[run.name][0], PROJECT / "recipes" / name / f"{run.name}.yaml")
     assert load_generator(run).description["architecture"] == asked.architecture
