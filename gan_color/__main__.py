@@ -14,6 +14,8 @@ VERBS = {
     "pretrain": (config.PretrainConfig, "gan_color.pretrain"),
     "gan": (config.GanConfig, "gan_color.gan"),
     "colorize": (config.ColorizeConfig, "gan_color.folder"),
+    "evaluate": (config.EvaluateConfig, "gan_color.evaluate"),
+    "data": (config.DataConfig, "gan_color.dataset_report"),
     "export": (config.ExportConfig, "gan_color.export"),
     "info": (config.InfoConfig, "gan_color.info"),
 }

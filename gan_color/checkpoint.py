@@ -12,7 +12,7 @@ import os
 import re
 import tempfile
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -152,6 +152,26 @@ def require_writable(folder: Path, option: str) -> None:
     except OSError as error:
         reason = error.strerror
         raise UsageError(f"{option} {shown(folder)} cannot be written ({reason}): give another place") from error
+
+
+def require_new(out: Path | None, names: Sequence[str], json: Path | None, overwrite: bool) -> None:
+    """Find out before long work whether a report's files can be written, and stand in no other's place.
+
+    Args:
+        out: what `--out` names, a folder; None = nothing is written there.
+        names: of the files that go into it.
+        json: what `--json` names, a file; None = it is not written.
+        overwrite: whether files that exist may be written over.
+
+    Raises:
+        UsageError: a file is there already, or cannot be written.
+    """
+    files = [("--out", out / name) for name in names] if out else []
+    files += [("--json", json)] if json else []
+    for option, file in files:
+        require_writable(file.parent, option)
+        if os.path.lexists(file) and not overwrite:
+            raise UsageError(f"{option}: {shown(file)} is there already: name another place, or give --overwrite")
 
 
 def save_generator(folder: Path, generator: nn.Module, architecture: str, options: dict, info: dict) -> None:

@@ -276,6 +276,93 @@ class ColorizeConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class EvaluateConfig:
+    """Measure generators on photographs, beside grey ones; says how sure each figure is."""
+
+    # Photographs to measure on: what --data of a training takes.
+    data: tyro.conf.Positional[str]
+    # Generator: a run folder, a generator folder, an .onnx file, or the id of a repository on the Hugging Face Hub.
+    # May be given several times.
+    checkpoint: tyro.conf.UseAppendAction[tuple[str, ...]]
+    # Which of DATA: val = those that a training on it holds out, all, or auto = all of a folder without train and val
+    # in it and of a list file, else val.
+    part: Literal["auto", "val", "all"] = "auto"
+    # Share of the photographs held out where the data set brings no split of its own, as in training.
+    val_share: float = 0.1
+    # Where named data sets lie or are downloaded to.
+    data_root: Path = Path("datasets")
+    # One breed of oxford_pets; None = all 37.
+    breed: str | None = None
+    # Photographs whose mean chroma is below this, in Lab units, are near-grey and left out; 0 keeps all.
+    min_chroma: float = 4.0
+    # Photographs measured, evenly spread; None = all.
+    count: int | None = None
+    # Side of the square that is coloured and measured, pixels; None = the size the generators were trained at.
+    size: int | None = None
+    # Also measure the true colours at half their chroma.
+    halved: bool = False
+    # Weights of torchvision's SqueezeNet 1.0: measure what it recognises, and the distance of its features.
+    classifier: Path | None = None
+    # Also measure FID, KID and LPIPS through torchmetrics; downloads their networks once.
+    network_metrics: bool = False
+    # Folder for evaluation.json, evaluation.md, per_image.csv and contact_sheet.png; None = they are not written.
+    out: Path | None = None
+    # Write the figures and how they were measured to this file, NAME.json.
+    json: Path | None = None
+    # Write over files of an earlier evaluation.
+    overwrite: bool = False
+    # Photographs that are coloured at a time; changes speed and memory only.
+    batch_size: int = 8
+    # Processes that load photographs.
+    workers: int = 1
+    # cpu, cuda, cuda:N, mps, or auto.
+    device: str = "auto"
+
+    def __post_init__(self):
+        _require(len(self.checkpoint) > 0, "checkpoint", "missing", "given once or more")
+        _require(0 < self.val_share < 1, "val_share", self.val_share, "between 0 and 1, both excluded")
+        _require(0 <= self.min_chroma < 100, "min_chroma", self.min_chroma, "from 0 to below 100")
+        _require(self.count is None or self.count >= 1, "count", self.count, "1 or more, or None")
+        _require(self.size is None or 32 <= self.size <= 4096, "size", self.size, "between 32 and 4096 pixels")
+        _require(self.batch_size >= 1, "batch_size", self.batch_size, "1 or more")
+        _require(self.workers >= 0, "workers", self.workers, "0 or more")
+        _require(self.json is None or self.json.suffix == ".json", "json", self.json, "a file that ends in .json")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Show what a training on photographs would see: counts, sizes, bad and grey files, duplicates, colours."""
+
+    # Photographs: what --data of a training takes.
+    data: tyro.conf.Positional[str]
+    # Where named data sets lie or are downloaded to.
+    data_root: Path = Path("datasets")
+    # One breed of oxford_pets; None = all 37.
+    breed: str | None = None
+    # Share of the photographs held out for validation where the data set brings no split of its own.
+    val_share: float = 0.1
+    # Photographs whose mean chroma is below this, in Lab units, are near-grey and left out; 0 keeps all.
+    min_chroma: float = 4.0
+    # Largest share of unreadable files that is skipped before a training refuses (10 files are always allowed).
+    max_unreadable: float = 0.01
+    # Bits of 64 in which the difference hashes of two photographs may differ that are named as near-duplicates.
+    hash_distance: int = 3
+    # Folder for data.json, colours.png and contact_sheet.png; None = they are not written.
+    out: Path | None = None
+    # Write what was found to this file, NAME.json.
+    json: Path | None = None
+    # Write over files of an earlier report.
+    overwrite: bool = False
+
+    def __post_init__(self):
+        _require(0 < self.val_share < 1, "val_share", self.val_share, "between 0 and 1, both excluded")
+        _require(0 <= self.min_chroma < 100, "min_chroma", self.min_chroma, "from 0 to below 100")
+        _require(0 <= self.max_unreadable <= 1, "max_unreadable", self.max_unreadable, "from 0 to 1")
+        _require(0 <= self.hash_distance <= 16, "hash_distance", self.hash_distance, "from 0 to 16")
+        _require(self.json is None or self.json.suffix == ".json", "json", self.json, "a file that ends in .json")
+
+
+@dataclass(frozen=True, kw_only=True)
 class ExportConfig:
     """Write a generator as ONNX, for any height, width and batch, and check it against PyTorch."""
 

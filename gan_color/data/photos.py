@@ -160,6 +160,20 @@ def read_rgb(path: Path, min_side: int | None = None, data: bytes | None = None)
         return as_rgb(image)
 
 
+def stored_as(path: Path, data: bytes) -> tuple[str, int, int]:
+    """Tell a photograph's format, width and height as stored, without decoding it.
+
+    Args:
+        path: the file.
+        data: its bytes.
+
+    Raises:
+        PhotoError: as `read_rgb`.
+    """
+    with _opened(path, data) as image:
+        return image.format, *image.size
+
+
 def read_photo(path: Path, keep_gps: bool = True) -> Photo:
     """Read a photograph with its transparency and its EXIF.
 

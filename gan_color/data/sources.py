@@ -15,6 +15,8 @@ from gan_color.data.photos import find_photos
 from gan_color.data.scan import Look, scan
 from gan_color.errors import DataError, UsageError, shown
 
+# Sets that are known by name.
+NAMED = ("samples", "flowers102", "oxford_pets", "coco_sample")
 # Colour photographs that come with installed packages: (package, path inside it).
 _SAMPLES_TRAIN = [
     ("skimage", "data/astronaut.png"),
@@ -90,10 +92,34 @@ def photographs(
             be had.
         UsageError: a breed is given with another set than oxford_pets.
     """
-    if breed is not None and data != "oxford_pets":
-        raise UsageError(f"--breed {breed} goes with --data oxford_pets, not with {data}")
-    train, val = _find(data, data_root, breed, whole=split is not None)
+    train, val = find(data, data_root, breed, whole=split is not None)
     looks = scan(train + (val or []), show_progress)
+    return choose(data, looks, val, val_share, split, min_chroma, max_unreadable)
+
+
+def choose(
+    data: str,
+    looks: list[Look],
+    val: list[Path] | None,
+    val_share: float,
+    split: str | None,
+    min_chroma: float,
+    max_unreadable: float,
+) -> Photographs:
+    """Leave out what cannot be trained on, and split: the second half of `photographs`.
+
+    Args:
+        data: what the photographs are called in messages.
+        looks: what one look at each showed.
+        val: those the set itself holds out; None = it brings no split.
+        val_share: as `photographs`.
+        split: as `photographs`.
+        min_chroma: as `photographs`.
+        max_unreadable: as `photographs`.
+
+    Raises:
+        DataError: nothing left, fewer than the split asks for, or too many unreadable.
+    """
     unreadable = [look for look in looks if look.error]
     if len(unreadable) == len(looks):
         raise DataError(f"no file of {data} can be read, such as {unreadable[0].error}: give photographs")
@@ -168,8 +194,24 @@ def _as_share(digest: str) -> float:
     return int(digest[:13], 16) / 16**13  # 52 bits: exact in a float
 
 
-def _find(data: str, data_root: Path, breed: str | None, whole: bool) -> tuple[list[Path], list[Path] | None]:
-    """Paths to train on and, where the set brings its own split, paths to validate on; its test part only if whole."""
+def find(data: str, data_root: Path, breed: str | None = None, whole: bool = False) -> tuple[list[Path], list[Path] | None]:
+    """Find the files of a set, unseen.
+
+    Args:
+        data: as `photographs`.
+        data_root: as `photographs`.
+        breed: as `photographs`.
+        whole: with the set's test part, as `split` needs it.
+
+    Returns:
+        Paths to train on and, where the set brings its own split, paths to validate on, else None.
+
+    Raises:
+        DataError: nothing found, or a set that cannot be had.
+        UsageError: a breed is given with another set than oxford_pets.
+    """
+    if breed is not None and data != "oxford_pets":
+        raise UsageError(f"--breed {breed} goes with --data oxford_pets, not with {data}")
     named: dict[str, Callable[[], tuple[list[Path], list[Path] | None]]] = {
         "samples": samples,
         "flowers102": lambda: _flowers102(data_root, whole),
@@ -186,8 +228,8 @@ def _find(data: str, data_root: Path, breed: str | None, whole: bool) -> tuple[l
         return find_photos(path), None
     if os.path.isfile(path):
         return _listed(path), None
-    near = difflib.get_close_matches(data, named, n=1)
-    hint = f"; did you mean {near[0]}?" if near else f": give a folder, a list file, or one of {', '.join(named)}"
+    near = difflib.get_close_matches(data, NAMED, n=1)
+    hint = f"; did you mean {near[0]}?" if near else f": give a folder, a list file, or one of {', '.join(NAMED)}"
     raise DataError(f"--data {shown(data)} is no such folder or file{hint}")
 
 

@@ -14,7 +14,7 @@ from gan_color.errors import CheckpointError, GanColorError, shown
 
 # Raised when a reader of the old layout could not use the new one.
 FORMAT = 1
-_CONFIG, _WEIGHTS, _CARD = "config.json", "model.safetensors", "README.md"
+_CONFIG, WEIGHTS, _CARD = "config.json", "model.safetensors", "README.md"
 # Bytes that the names and shapes in a file of weights may take; some hundred tensors take 100 KB.
 _LARGEST_HEADER = 8 * 2**20
 
@@ -94,7 +94,7 @@ class Generator(
             CheckpointError: a file is missing or broken, or they are not of this class; says the cure.
         """
         config = read_generator_config(folder)
-        path = folder / _WEIGHTS
+        path = folder / WEIGHTS
         try:
             if "weights" in config["options"]:  # a file or a download of the writer's choice
                 raise ValueError("its options name weights")
@@ -139,7 +139,7 @@ def to_files(generator: nn.Module, architecture: str, options: dict, info: dict)
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in generator.state_dict().items()}
     _require_finite(weights, "the generator")
     config = {"format": FORMAT, "architecture": architecture, "options": options, "training": info}
-    return {_WEIGHTS: safetensors.torch.save(weights), _CONFIG: (json.dumps(config, indent=2) + "\n").encode()}
+    return {WEIGHTS: safetensors.torch.save(weights), _CONFIG: (json.dumps(config, indent=2) + "\n").encode()}
 
 
 def generator_folder(folder: str | Path) -> Path:
@@ -157,7 +157,7 @@ def generator_folder(folder: str | Path) -> Path:
         return _download(str(folder))
     raise CheckpointError(
         f"there is no generator in {shown(path)}: give a run folder, such as checkpoints/pretrain, or a folder "
-        f"with {_CONFIG} and {_WEIGHTS}"
+        f"with {_CONFIG} and {WEIGHTS}"
     )
 
 
@@ -204,7 +204,7 @@ def require_description(config: dict) -> int:
 def _download(repo_id: str, **options) -> Path:
     """The local copy of a repository's files; the hub is asked only for what is not there yet."""
     try:
-        return Path(snapshot_download(repo_id, allow_patterns=[_CONFIG, _WEIGHTS, _CARD], **options))
+        return Path(snapshot_download(repo_id, allow_patterns=[_CONFIG, WEIGHTS, _CARD], **options))
     except Exception as error:  # offline, blocked, no such repository, no such revision
         reason = (str(error).strip() or repr(error)).splitlines()[0]
         raise CheckpointError(
