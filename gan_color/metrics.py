@@ -7,7 +7,6 @@ Inputs come in two forms. `rgb` is what a viewer sees, (N, 3, H, W) uint8 sRGB; 
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 # Hues that are exactly opposite stay on the same side whatever float32 makes of pi.
@@ -44,14 +43,20 @@ def ssim(fake_rgb: Tensor, real_rgb: Tensor) -> Tensor:
     use_sample_covariance=False, data_range=255.
     """
     fake, real = fake_rgb.double(), real_rgb.double()
-    offsets = torch.arange(-5, 6, dtype=torch.float64, device=fake.device)
+    offsets = torch.arange(-5, 6, dtype=torch.float64)
     window = torch.exp(-0.5 * (offsets / 1.5).square())
-    window /= window.sum()
+    window = (window / window.sum()).tolist()
+
+    def blur_along(dim: int, images: Tensor) -> Tensor:
+        # Shifted sums: on a CPU a sixth of the time of a convolution in float64.
+        length = images.shape[dim] - 10
+        blurred = images.narrow(dim, 0, length) * window[0]
+        for shift in range(1, 11):
+            blurred.add_(images.narrow(dim, shift, length), alpha=window[shift])
+        return blurred
 
     def blur(images: Tensor) -> Tensor:
-        flat = images.flatten(0, 1).unsqueeze(1)
-        flat = F.conv2d(F.conv2d(flat, window.view(1, 1, 11, 1)), window.view(1, 1, 1, 11))
-        return flat.view(*images.shape[:2], *flat.shape[-2:])
+        return blur_along(3, blur_along(2, images))
 
     mean_f, mean_r = blur(fake), blur(real)
     var_f = blur(fake * fake) - mean_f * mean_f
