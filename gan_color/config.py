@@ -345,8 +345,8 @@ class DataConfig:
     min_chroma: float = 4.0
     # Largest share of unreadable files that is skipped before a training refuses (10 files are always allowed).
     max_unreadable: float = 0.01
-    # Bits of 64 in which the difference hashes of two photographs may differ that are named as near-duplicates.
-    hash_distance: int = 3
+    # Bits of 64 in which the difference hashes of photographs may differ that are compared for looking alike.
+    hash_distance: int = 8
     # Folder for data.json, colours.png and contact_sheet.png; None = they are not written.
     out: Path | None = None
     # Write what was found to this file, NAME.json.

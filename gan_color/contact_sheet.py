@@ -42,14 +42,18 @@ def contact_sheet(
     return page
 
 
-def beside(pages: Sequence[Image.Image]) -> Image.Image:
-    """Lay pages side by side, tops aligned."""
-    width = sum(page.width for page in pages) + 3 * _GAP * (len(pages) - 1)
-    whole = Image.new("RGB", (width, max(page.height for page in pages)), _PAPER)
-    x = 0
+def join(pages: Sequence[Image.Image], downwards: bool = False) -> Image.Image:
+    """Lay pages beside one another, or one below the other."""
+    gap = 3 * _GAP
+    along, across = (1, 0) if downwards else (0, 1)
+    size = [0, 0]
+    size[along] = sum(page.size[along] for page in pages) + gap * (len(pages) - 1)
+    size[across] = max(page.size[across] for page in pages)
+    whole = Image.new("RGB", size, _PAPER)
+    at = [0, 0]
     for page in pages:
-        whole.paste(page, (x, 0))
-        x += page.width + 3 * _GAP
+        whole.paste(page, at)
+        at[along] += page.size[along] + gap
     return whole
 
 

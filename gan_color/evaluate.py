@@ -10,15 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
-from torch import Tensor, nn
+from torch import nn
 
-from gan_color import bootstrap, color
+from gan_color import bootstrap, color, images
 from gan_color import evaluation_report as report
-from gan_color.checkpoint import require_new, write_atomically
-from gan_color.classifier import Classifier
+from gan_color.checkpoint import load_generator, require_new, write_atomically
+from gan_color.classifier import Classifier, class_of
 from gan_color.config import EvaluateConfig
-from gan_color.contact_sheet import beside, contact_sheet
+from gan_color.contact_sheet import contact_sheet, join
 from gan_color.data import lab, scan, sources
 from gan_color.data.scan import Look
 from gan_color.device import choose_device
@@ -26,7 +25,6 @@ from gan_color.errors import DataError, SomeFailed, UsageError, shown
 from gan_color.generators import hub
 from gan_color.measure import GREY, HALVED, TRUE, Measured, measure
 from gan_color.network_metrics import NetworkMetrics
-from gan_color.onnx_generator import open_generator
 from gan_color.prepare import spread
 from gan_color.version import __version__
 
@@ -74,10 +72,11 @@ def run(config: EvaluateConfig) -> None:
         paths, generators, size, device, config.batch_size, config.workers, config.halved, classifier, networks
     )
     protocol = chosen.described | _protocol(config, generators, size, device)
-    protocol |= (
-        {"classifier": {"network": "torchvision squeezenet1_0", "sha256": classifier.sha256}} if classifier else {}
-    )
-    protocol |= {"network_metrics": networks.weights} if networks else {}
+    if classifier:
+        labelled = sum(class_of(path) is not None for path in paths)
+        protocol["classifier"] = {"network": "squeezenet1_0", "sha256": classifier.sha256, "labelled": labelled}
+    if networks:
+        protocol["network_metrics"] = networks.weights
     print(report.as_text(protocol, measured), end="")
     if config.out:
         report.write_folder(config.out, protocol, measured, chosen.looks)
@@ -87,9 +86,8 @@ def run(config: EvaluateConfig) -> None:
         write_atomically(config.json, report.as_json(protocol, measured))
         print(f"wrote {shown(config.json)}")
     if chosen.unreadable:
-        raise SomeFailed(
-            f"{len(chosen.unreadable)} files could not be read, each named above; the others were measured"
-        )
+        count = len(chosen.unreadable)
+        raise SomeFailed(f"{count} file(s) could not be read, each named above; the others were measured")
 
 
 def _open(config: EvaluateConfig, device: torch.device) -> dict[str, nn.Module]:
@@ -100,7 +98,7 @@ def _open(config: EvaluateConfig, device: torch.device) -> dict[str, nn.Module]:
         raise UsageError(f"--checkpoint {reserved.pop()} is the name of another row: write ./ before it")
     # An .onnx file runs on the CPU, whatever `auto` is for the others.
     return {
-        shown(name): open_generator(name, "auto" if name.endswith(".onnx") and config.device == "auto" else str(device))
+        shown(name): load_generator(name, "auto" if name.endswith(".onnx") and config.device == "auto" else device)
         for name in config.checkpoint
     }
 
@@ -195,13 +193,9 @@ def _write_sheet(
             for i in items:
                 L, ab = (part.unsqueeze(0).to(device) for part in dataset[int(i)])
                 trio = (torch.zeros_like(ab), generator(L).float().to(device), ab)
-                pictures = [_picture(color.lab_to_rgb(L, shown_ab)) for shown_ab in trio]
+                pictures = [images.to_image(color.lab_to_rgb(L, shown_ab)) for shown_ab in trio]
                 rows.append((f"{group}: CIEDE2000 {errors[i]:.1f}, {paths[i].name}", pictures))
         pages.append(contact_sheet(name, rows, ("grey", "fake", "real"), side=160))
     buffer = io.BytesIO()
-    beside(pages).save(buffer, "PNG")
+    join(pages).save(buffer, "PNG")
     write_atomically(path, buffer.getvalue())
-
-
-def _picture(rgb: Tensor) -> Image.Image:
-    return Image.fromarray(rgb[0].permute(1, 2, 0).cpu().contiguous().numpy())

@@ -1,5 +1,7 @@
 """Pictures about a coloured photograph: beside its grey self, and the histograms of its colours."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont, ImageOps
@@ -61,7 +63,19 @@ def histogram(picture: Image.Image) -> Image.Image:
     Returns:
         Pillow image, mode RGB, 960x600.
     """
-    counts, means = _count(picture)
+    return draw_histogram(*_count(picture))
+
+
+def draw_histogram(counts: np.ndarray, means: Sequence[float]) -> Image.Image:
+    """Draw histograms of red, green and blue, as `histogram` does.
+
+    Args:
+        counts: pixels at each level, (3, 256).
+        means: mean levels of the three.
+
+    Returns:
+        Pillow image, mode RGB, 960x600.
+    """
     width, height, k = 960, 600, _OVERSAMPLING
     left, right, top, bottom = 48, width - 48, 72, height - 120
     x = left + (right - left) * np.arange(256) / 255
