@@ -52,7 +52,7 @@ def join(pages: Sequence[Image.Image], downwards: bool = False) -> Image.Image:
     whole = Image.new("RGB", size, _PAPER)
     at = [0, 0]
     for page in pages:
-        whole.paste(page, at)
+        whole.paste(page, tuple(at))
         at[along] += page.size[along] + gap
     return whole
 

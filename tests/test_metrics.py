@@ -1,7 +1,10 @@
 """Metrics against scikit-image, against published values, and against formulas written here."""
 
+import warnings
+
 import numpy as np
 import pytest
+import scipy.linalg
 import torch
 from conftest import draw_photo
 from skimage.color import deltaE_ciede2000, rgb2lab
@@ -192,9 +195,45 @@ def test_colorfulness_keeps_the_signs_of_opponent_colours():
     assert metrics.colorfulness(halves).item() == pytest.approx(200 + 0.3 * 100, abs=1e-4)
 
 
+def test_the_abs_variant_is_that_of_ddcolor():
+    images = photos(0, 1, 2, 3)
+    expected = []
+    for photo in images.astype(np.float64):
+        rg = np.abs(photo[..., 0] - photo[..., 1])
+        yb = np.abs(0.5 * (photo[..., 0] + photo[..., 1]) - photo[..., 2])
+        expected.append(np.sqrt(rg.std() ** 2 + yb.std() ** 2) + 0.3 * np.sqrt(rg.mean() ** 2 + yb.mean() ** 2))
+    found = metrics.colorfulness_abs(to_torch(images))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
+    assert (found - metrics.colorfulness(to_torch(images))).abs().max() > 1
+
+
+@pytest.mark.parametrize("count", [6, 40], ids=["singular", "full rank"])
+def test_frechet_distance_is_that_of_the_matrix_square_root(count):
+    chance = np.random.default_rng(3)
+    one, other = chance.normal(size=(count, 12)), chance.normal(1, 2, size=(count, 12)) @ chance.normal(size=(12, 12))
+    means = [features.mean(axis=0) for features in (one, other)]
+    covariances = [np.cov(features, rowvar=False) for features in (one, other)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of singular matrices
+        root = scipy.linalg.sqrtm(covariances[0] @ covariances[1]).real
+    expected = ((means[0] - means[1]) ** 2).sum() + np.trace(covariances[0] + covariances[1] - 2 * root)
+    given = [torch.from_numpy(value) for pair in zip(means, covariances, strict=True) for value in pair]
+    # sqrtm itself is exact to 1e-4 only where the product is singular.
+    assert metrics.frechet_distance(*given) == pytest.approx(expected, rel=1e-9 if count > 12 else 1e-4)
+    assert metrics.frechet_distance(*given[:2], *given[:2]) == pytest.approx(0, abs=1e-9)
+
+
+def test_frechet_distance_of_independent_features_is_the_sum_over_each():
+    means = torch.tensor([[0.0, 1.0], [3.0, 1.0]], dtype=torch.float64)
+    spreads = torch.tensor([[1.0, 2.0], [4.0, 0.0]], dtype=torch.float64)
+    found = metrics.frechet_distance(means[0], spreads[0].square().diag(), means[1], spreads[1].square().diag())
+    assert found == pytest.approx(9 + 9 + 4)
+
+
 def test_grey_photographs_have_no_colorfulness():
     grey = photos(0, 1)[..., :1].repeat(3, axis=-1)
     assert metrics.colorfulness(to_torch(grey)).tolist() == [0, 0]
+    assert metrics.colorfulness_abs(to_torch(grey)).tolist() == [0, 0]
 
 
 def test_identical_photographs_are_at_the_end_of_every_scale():
