@@ -24,6 +24,11 @@ def _require(holds: bool, option: str, value: object, allowed: str) -> None:
         raise UsageError(f"--{option.replace('_', '-')} is {value}: it must be {allowed}")
 
 
+def _require_split(split: str | None) -> None:
+    two_or_three = split is None or re.fullmatch(r"[1-9]\d*/[1-9]\d*(/[1-9]\d*)?", split)
+    _require(bool(two_or_three), "split", split, "two or three counts of photographs, such as 134/36/30")
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """What both training stages are told."""
@@ -118,8 +123,7 @@ class TrainConfig:
         _require(self.workers is None or self.workers >= 0, "workers", self.workers, "0 or more, or None")
         _require(32 <= self.size <= 4096, "size", self.size, "between 32 and 4096 pixels")
         _require(0 < self.val_share < 1, "val_share", self.val_share, "between 0 and 1, both excluded")
-        two_or_three = self.split is None or re.fullmatch(r"[1-9]\d*/[1-9]\d*(/[1-9]\d*)?", self.split)
-        _require(bool(two_or_three), "split", self.split, "two or three counts of photographs, such as 134/36/30")
+        _require_split(self.split)
         _require(0 < self.min_crop <= 1, "min_crop", self.min_crop, "above 0 and at most 1")
         _require(0 <= self.min_chroma < 100, "min_chroma", self.min_chroma, "from 0 to below 100")
         for option in ("max_unreadable", "warmup", "decay_from"):
@@ -284,11 +288,13 @@ class EvaluateConfig:
     # Generator: a run folder, a generator folder, an .onnx file, or the id of a repository on the Hugging Face Hub.
     # May be given several times.
     checkpoint: tyro.conf.UseAppendAction[tuple[str, ...]]
-    # Which of DATA: val = those that a training on it holds out, all, or auto = all of a folder without train and val
-    # in it and of a list file, else val.
-    part: Literal["auto", "val", "all"] = "auto"
+    # Which of DATA: val = those that a training on it holds out, test = those that its --split leaves for a test, all,
+    # or auto = all of a folder without train and val in it and of a list file, else val.
+    part: Literal["auto", "val", "test", "all"] = "auto"
     # Share of the photographs held out where the data set brings no split of its own, as in training.
     val_share: float = 0.1
+    # The --split of the training, such as 134/36/30; None = it had none.
+    split: str | None = None
     # Where named data sets lie or are downloaded to.
     data_root: Path = Path("datasets")
     # One breed of oxford_pets; None = all 37.
@@ -321,6 +327,9 @@ class EvaluateConfig:
     def __post_init__(self):
         _require(len(self.checkpoint) > 0, "checkpoint", "missing", "given once or more")
         _require(0 < self.val_share < 1, "val_share", self.val_share, "between 0 and 1, both excluded")
+        _require_split(self.split)
+        given = self.split is not None and self.split.count("/") == 2
+        _require(self.part != "test" or given, "part", self.part, "given with a --split of three counts")
         _require(0 <= self.min_chroma < 100, "min_chroma", self.min_chroma, "from 0 to below 100")
         _require(self.count is None or self.count >= 1, "count", self.count, "1 or more, or None")
         _require(self.size is None or 32 <= self.size <= 4096, "size", self.size, "between 32 and 4096 pixels")
@@ -341,6 +350,8 @@ class DataConfig:
     breed: str | None = None
     # Share of the photographs held out for validation where the data set brings no split of its own.
     val_share: float = 0.1
+    # Counts to train on, to validate on and, as a third, for a test, as --split of a training; None = no counts.
+    split: str | None = None
     # Photographs whose mean chroma is below this, in Lab units, are near-grey and left out; 0 keeps all.
     min_chroma: float = 4.0
     # Largest share of unreadable files that is skipped before a training refuses (10 files are always allowed).
@@ -356,6 +367,7 @@ class DataConfig:
 
     def __post_init__(self):
         _require(0 < self.val_share < 1, "val_share", self.val_share, "between 0 and 1, both excluded")
+        _require_split(self.split)
         _require(0 <= self.min_chroma < 100, "min_chroma", self.min_chroma, "from 0 to below 100")
         _require(0 <= self.max_unreadable <= 1, "max_unreadable", self.max_unreadable, "from 0 to 1")
         _require(0 <= self.hash_distance <= 16, "hash_distance", self.hash_distance, "from 0 to 16")

@@ -52,15 +52,21 @@ def run(config: DataConfig) -> None:
         SomeFailed: after the report, some files cannot be read.
     """
     require_new(config.out, FILES, config.json, config.overwrite)
-    train, val = sources.find(config.data, config.data_root, config.breed)
+    train, val = sources.find(config.data, config.data_root, config.breed, whole=config.split is not None)
     seen = _see(list(dict.fromkeys(train + (val or []))))
     refusal = None
     try:
         chosen = sources.choose(
-            config.data, seen.looks, val, config.val_share, config.min_chroma, config.max_unreadable
+            config.data,
+            seen.looks,
+            val,
+            config.val_share,
+            config.split,
+            config.min_chroma,
+            config.max_unreadable,
         )
     except DataError as error:
-        refusal, chosen = error, Photographs([], [], "", [])
+        refusal, chosen = error, Photographs([], [], [], "", [])
     found = _describe(config, seen, chosen, refusal)
     print(*_sentences(found), sep="\n")
     if config.out:
@@ -94,7 +100,7 @@ def _see(paths: list[Path]) -> Seen:
 
 def _describe(config: DataConfig, seen: Seen, chosen: Photographs, refusal: DataError | None) -> dict:
     """Everything that is said, as plain values."""
-    side = dict.fromkeys(chosen.train, "train") | dict.fromkeys(chosen.val, "val")
+    side = dict.fromkeys(chosen.train, "train") | dict.fromkeys(chosen.val, "val") | dict.fromkeys(chosen.test, "test")
     readable = [look for look in seen.looks if not look.error]
     near_grey = [look for look in readable if look.chroma < config.min_chroma]
     for look in near_grey:
@@ -114,11 +120,12 @@ def _describe(config: DataConfig, seen: Seen, chosen: Photographs, refusal: Data
         "files": len(seen.looks),
         "train": len(chosen.train),
         "val": len(chosen.val),
+        "test": len(chosen.test),
         "digest": chosen.digest,
         "refused": str(refusal) if refusal else None,
         "unreadable": [look.error for look in seen.looks if look.error],
         "near_grey": [str(look.path) for look in near_grey],
-        "held_out_too": len(readable) - len(near_grey) - len(chosen.train) - len(chosen.val) if not refusal else 0,
+        "on_no_side": 0 if refusal else sum(look.path not in side for look in readable),
         "min_chroma": config.min_chroma,
         "formats": dict(Counter(look.stored[0] for look in readable).most_common()),
         "short_side": _spread_of([min(look.stored[1:]) for look in readable]),
@@ -140,7 +147,7 @@ def _spread_of(values: list[float]) -> dict[str, float] | None:
 
 def _sentences(found: dict) -> list[str]:
     """The report for a terminal."""
-    held_out = found["held_out_too"]
+    on_no_side = found["on_no_side"]
     grey = len(found["near_grey"])
     lines = [
         f"files              {found['files']}",
@@ -148,8 +155,9 @@ def _sentences(found: dict) -> list[str]:
         f"to validate on     {found['val']}",
         f"near-grey          {grey} ({100 * grey / max(1, found['files']):.1f} %), left out: mean chroma below "
         f"{found['min_chroma']}",
-        *[f"held out as well   {held_out}, left out of training: copies of photographs to validate on"]
-        * bool(held_out),
+        *[f"for a test         {found['test']}"] * bool(found["test"]),
+        *[f"on no side         {on_no_side}: copies of photographs to validate on, or beyond --split"]
+        * bool(on_no_side),
         f"unreadable         {len(found['unreadable'])}",
         *(f"  {error}" for error in found["unreadable"]),
         f"formats            {', '.join(f'{name} {count}' for name, count in found['formats'].items()) or '-'}",
@@ -159,9 +167,9 @@ def _sentences(found: dict) -> list[str]:
             lines.append(f"{title:<18} " + ", ".join(f"{which} {value:g}" for which, value in found[name].items()))
     for name, title in (("exact_duplicates", "exact copies"), ("look_alikes", "look alike")):
         groups = found[name]
-        across = [group for group in groups if {"train", "val"} <= {side for _, side in group}]
+        across = [group for group in groups if len({side for _, side in group} & {"train", "val", "test"}) > 1]
         what = "groups" if name == "exact_duplicates" else "pairs"
-        lines.append(f"{title:<18} {len(groups)} {what}, {len(across)} of them both in train and val")
+        lines.append(f"{title:<18} {len(groups)} {what}, {len(across)} of them on two sides of the split")
         for group in (across + [group for group in groups if group not in across])[:_NAMED]:
             lines.append("  " + " = ".join(f"{shown(path)} ({side})" for path, side in group))
         if len(groups) > _NAMED:

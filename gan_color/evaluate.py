@@ -115,11 +115,12 @@ def _common_size(generators: dict[str, nn.Module]) -> int:
 
 def _choose(config: EvaluateConfig) -> Chosen:
     """Find the photographs, look at each, leave out what cannot be judged."""
-    train, val = sources.find(config.data, config.data_root, config.breed)
+    train, val = sources.find(config.data, config.data_root, config.breed, whole=config.split is not None)
     part = config.part
     if part == "auto":
-        part = "val" if val is not None or config.data in sources.NAMED else "all"
-    paths = val if part == "val" and val is not None else train + (val or [])
+        part = "val" if val is not None or config.split or config.data in sources.NAMED else "all"
+    brought = part == "val" and val is not None and config.split is None
+    paths = val if brought else train + (val or [])
     looks = scan.scan(paths)
     usable = [look for look in looks if not look.error and look.chroma >= config.min_chroma]
     unreadable = [look.error for look in looks if look.error]
@@ -129,13 +130,19 @@ def _choose(config: EvaluateConfig) -> Chosen:
             f"read, the others are near-grey (mean chroma below {config.min_chroma}): lower --min-chroma to keep those"
         )
     near_grey = len(looks) - len(unreadable) - len(usable)
-    if part == "val" and val is None:
-        held_out = set(sources.choose(config.data, looks, None, config.val_share, None, config.min_chroma, 1.0).val)
+    if part != "all" and not brought:
+        sides = sources.choose(config.data, looks, None, config.val_share, config.split, config.min_chroma, 1.0)
+        held_out = set(sides.val if part == "val" else sides.test)
         usable = [look for look in usable if look.path in held_out]
     usable = spread(usable, config.count)
     described = {
         "data": config.data,
-        "part": {"all": "all photographs", "val": "those that a training on it holds out"}[part],
+        "part": {
+            "all": "all photographs",
+            "val": "those that a training on it holds out",
+            "test": "those that a training on it leaves for a test",
+        }[part],
+        "split": config.split,
         "photographs": len(usable),
         "files_sha256": hashlib.sha256("\n".join(look.digest for look in usable).encode()).hexdigest(),
         "unreadable": len(unreadable),

@@ -69,10 +69,10 @@ def test_leaks_between_train_and_val_are_named_first(tmp_path, capsys):
     draw_photo(2, 100, 80).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(val / "mirrored.png")
     assert run(tmp_path / "set", "--json", tmp_path / "found.json") == 0
     found = json.loads((tmp_path / "found.json").read_text())
-    assert (found["train"], found["val"], found["held_out_too"]) == (5, 4, 1)
+    assert (found["train"], found["val"], found["on_no_side"]) == (5, 4, 1)
     said = capsys.readouterr().out
-    assert "2 groups, 0 of them both in train and val" in said  # training leaves the byte-exact leak out itself
-    assert "1 pairs, 1 of them both in train and val" in said
+    assert "2 groups, 0 of them on two sides of the split" in said  # training leaves the byte-exact leak out itself
+    assert "1 pairs, 1 of them on two sides of the split" in said
     assert [[Path(path).name, side] for path, side in found["look_alikes"][0]] == [
         ["2.png", "train"],
         ["mirrored.png", "val"],

@@ -210,6 +210,15 @@ def test_part_val_is_what_a_training_holds_out(pretrained, photo_folder, tmp_pat
     assert all(math.isfinite(value) for value in means(tmp_path / "samples.json", str(pretrained)).values())
 
 
+@pytest.mark.parametrize("part", ["val", "test"])
+def test_parts_of_a_split_by_counts_are_those_of_a_training(part, pretrained, photo_folder, tmp_path):
+    sides = sources.photographs(str(photo_folder), Path(), split="5/2/3", show_progress=False)
+    options = ("--part", part, "--split", "5/2/3", "--workers", "0", "--out", tmp_path / "out")
+    assert run(photo_folder, "--checkpoint", pretrained, *options) == 0
+    with (tmp_path / "out" / "per_image.csv").open(newline="") as file:
+        assert {row["path"] for row in csv.DictReader(file)} == {str(path) for path in getattr(sides, part)}
+
+
 def test_mistakes_are_one_line(pretrained, photo_folder, train, tmp_path, capsys):
     larger = train("pretrain", tmp_path / "larger", "--size", "64", "--max-steps", "1")
     (tmp_path / "f.json").write_text("mine")

@@ -194,7 +194,9 @@ def _as_share(digest: str) -> float:
     return int(digest[:13], 16) / 16**13  # 52 bits: exact in a float
 
 
-def find(data: str, data_root: Path, breed: str | None = None, whole: bool = False) -> tuple[list[Path], list[Path] | None]:
+def find(
+    data: str, data_root: Path, breed: str | None = None, whole: bool = False
+) -> tuple[list[Path], list[Path] | None]:
     """Find the files of a set, unseen.
 
     Args:

@@ -426,7 +426,7 @@ def test_flowers102_keeps_its_own_splits(shared):
 
 
 def test_flowers102_as_a_whole_has_8189_photographs(shared):
-    train, val = sources._find("flowers102", shared / "data" / "flowers102_layout", None, whole=True)
+    train, val = sources.find("flowers102", shared / "data" / "flowers102_layout", None, whole=True)
     assert len({*train, *val}) == len(train) + len(val) == 8189
 
 
