@@ -45,8 +45,10 @@ class Board:
         # What could not be written last time.
         self.failing: set[str] = set()
         self.lines = folder / "metrics.jsonl"
-        # The name by which TensorBoard finds it, and sorts it behind those of the run's earlier processes.
-        self.events = folder / f"events.out.tfevents.{time.time():.6f}.{socket.gethostname()}.{os.getpid()}"
+        # The name by which TensorBoard finds it, and sorts it behind those before, also where the clock was put back.
+        seconds = [path.name.split(".")[3] for path in folder.glob("events.out.tfevents.[0-9]*")]
+        begun = max([time.time(), *(int(each) + 1 for each in seconds if each.isdecimal())])
+        self.events = folder / f"events.out.tfevents.{begun:.6f}.{socket.gethostname()}.{os.getpid()}"
         append_whole(self.events, _record(Event(wall_time=time.time(), file_version="brain.Event:2")))
         if resumed_at is not None:
             purge = Event(step=resumed_at + 1, session_log=SessionLog(status=SessionLog.START))

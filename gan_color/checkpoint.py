@@ -21,7 +21,7 @@ from torch import nn
 from gan_color.device import choose_device
 from gan_color.errors import CheckpointError, UsageError, WriteError, shown
 from gan_color.generators import ARCHITECTURES, Generator
-from gan_color.generators.hub import FORMAT, generator_folder, read_generator_config, to_files
+from gan_color.generators.hub import FORMAT, WEIGHTS, generator_folder, read_generator_config, to_files
 from gan_color.onnx_generator import OnnxGenerator
 from gan_color.state_dicts import require_finite
 
@@ -187,8 +187,30 @@ def save_generator(folder: Path, generator: nn.Module, architecture: str, option
     Raises:
         CheckpointError: a weight is not finite; nothing was written.
     """
-    for name, data in to_files(generator, architecture, options, info).items():
+    weights = folder / WEIGHTS
+    before = weights.read_bytes() if weights.is_file() else None
+    for name, data in to_files(generator, architecture, options, info, before).items():
         write_atomically(folder / name, data)
+
+
+def generator_is_of(folder: Path, step: int) -> bool:
+    """Whether the generator that is there was saved after this step, whole.
+
+    Args:
+        folder: of `save_generator`.
+        step: optimizer steps taken.
+    """
+    try:
+        config = read_generator_config(folder)
+        digest = hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
+    except (CheckpointError, OSError):
+        return False
+    return config["training"].get("step") == step and config.get("sha256", [])[:1] == [digest]
+
+
+def holds_run(run: Path) -> bool:
+    """Whether a folder holds what a run saved; not so when it was killed before it had saved anything."""
+    return bool(_states(run)) or os.path.exists(run / "generator")
 
 
 def load_generator(folder: str | Path, device: str | torch.device = "cpu") -> Generator | OnnxGenerator:

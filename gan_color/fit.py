@@ -80,6 +80,8 @@ def fit(stage: Stage, config: TrainConfig, prepared: Prepared) -> None:
     if prepared.state:
         run_state.put_back(prepared.state, stage, meter, best, health, config, device)
         first_step, due = prepared.state["step"], prepared.state["due"]
+        if is_first and not checkpoint.generator_is_of(config.out / "generator", first_step):
+            _write_generator(stage, config, "generator", first_step)  # the run was killed between its state and this
     if first_step >= last_step and not due:
         say(f"the run in {shown(config.out)} has taken its {first_step} steps: nothing to do")
         distributed.finish()
@@ -147,23 +149,11 @@ def fit(stage: Stage, config: TrainConfig, prepared: Prepared) -> None:
             if board:
                 board.warning(sign, step)
 
-    def write_generator(name: str, step: int) -> None:
-        info = {
-            "stage": type(stage).__name__.lower(),
-            "step": step,
-            "size": config.size,
-            "data": Path(config.data).resolve().name,
-        }
-        network = stage.generator_to_use
-        described = {name: network.description[name] for name in ("architecture", "options")}
-        checkpoint.save_generator(config.out / name, network, **described, info=info)
-        model_card.write(config.out, name)
-
     def keep_generator(name: str, step: int) -> None:
         require_finite(step)
         if is_first:
             with board.going_on("checkpoints"):
-                write_generator(name, step)
+                _write_generator(stage, config, name, step)
 
     def save(step: int, due: bool = False, must: bool = False) -> None:
         require_finite(step)
@@ -173,8 +163,8 @@ def fit(stage: Stage, config: TrainConfig, prepared: Prepared) -> None:
             return
         # The checkpoints before this one stay until it is whole; a full disk is tried again when the next is due.
         with _last_chance(step, config) if must else board.going_on("checkpoints"):
-            write_generator("generator", step)
             checkpoint.save_state(config.out, step, state)
+            _write_generator(stage, config, "generator", step)
 
     # A look before the first step: what fails here would fail hours later.
     if first_step == 0:
@@ -256,18 +246,32 @@ def _clear_leftovers(config: TrainConfig) -> None:
     """
     if not all((config.out / name).is_file() for name in ("config.yaml", "metrics.jsonl")):
         return
-    kept = [config.out / name for name in ("state", "generator", "best")]
+    kept = [config.out / name for name in ("state", "generator", "best", "samples")]
     snapshots = list((config.out / "snapshots").glob(f"step-{'[0-9]' * 8}"))
     for folder in (config.out, *kept, *snapshots):
         for temporary in folder.glob(".*.tmp"):
             temporary.unlink(missing_ok=True)
     if not config.resume:
         grids = [(config.out / "samples").glob(f"{name}-{'[0-9]' * 8}.png") for name in ("val", "train")]
-        for path in (*config.out.glob("events.out.tfevents.*"), *grids[0], *grids[1]):
+        digests = (config.out / "state").glob("step-*.pt.sha256")  # of a state that was not written any more
+        for path in (*config.out.glob("events.out.tfevents.*"), *grids[0], *grids[1], *digests):
             path.unlink()
         (config.out / "metrics.jsonl").unlink(missing_ok=True)
         for folder in snapshots:
             shutil.rmtree(folder)
+
+
+def _write_generator(stage: Stage, config: TrainConfig, name: str, step: int) -> None:
+    """Save the generator for use in a folder of the run, with its model card."""
+    info = {
+        "stage": type(stage).__name__.lower(),
+        "step": step,
+        "size": config.size,
+        "data": Path(config.data).resolve().name,
+    }
+    network = stage.generator_to_use
+    checkpoint.save_generator(config.out / name, network, **run_state.described(network), info=info)
+    model_card.write(config.out, name)
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from gan_color import checkpoint, distributed, losses
+from gan_color import checkpoint, distributed, losses, run_state
 from gan_color.config import GanConfig
 from gan_color.device import autocast
 from gan_color.discriminator import PatchDiscriminator
@@ -211,7 +211,7 @@ def run(config: GanConfig) -> None:
     with open_run(config) as state:
         torch.manual_seed(config.seed)
         if state:
-            generator = checkpoint.load_generator(config.out)
+            generator = run_state.build_generator(state, config)
         elif config.from_scratch:
             generator, config = new_generator(config)
         else:

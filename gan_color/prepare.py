@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -56,9 +55,7 @@ def open_run(config: TrainConfig) -> Iterator[dict | None]:
         CheckpointError: there is no whole state to resume from.
         GanColorError: memory was too small, or another process of the run ended.
     """
-    # os.path answers no for folders that may not even be looked into; writing to them is refused below.
-    used = any(os.path.exists(config.out / saved) for saved in ("state", "generator"))
-    if used and not config.resume:
+    if checkpoint.holds_run(config.out) and not config.resume:
         raise UsageError(f"{shown(config.out)} holds a run already: continue it with --resume, or give another --out")
     checkpoint.require_writable(config.out, "--out")
     with one_line_faults(config), run_lock(config.out) if distributed.rank() == 0 else contextlib.nullcontext():

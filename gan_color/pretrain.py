@@ -5,7 +5,7 @@ import shlex
 import torch
 from torch import Tensor, nn
 
-from gan_color import checkpoint, color, distributed, losses
+from gan_color import color, distributed, losses, run_state
 from gan_color.config import PretrainConfig
 from gan_color.device import autocast
 from gan_color.distributed import say
@@ -117,7 +117,7 @@ def run(config: PretrainConfig) -> None:
     with open_run(config) as state:
         torch.manual_seed(config.seed)
         if state:
-            generator = checkpoint.load_generator(config.out)
+            generator = run_state.build_generator(state, config)
         else:
             generator, config = new_generator(config)
         prepared = prepare(config, state)

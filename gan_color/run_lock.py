@@ -26,7 +26,7 @@ def run_lock(run: Path) -> Iterator[None]:
     path = run / ".lock"
     try:
         run.mkdir(parents=True, exist_ok=True)
-        file = path.open("a+")
+        file = path.open("ab+", buffering=0)
     except OSError as error:
         raise UsageError(f"--out {shown(run)} cannot be written ({error.strerror}): give another place") from error
     with file:
@@ -34,14 +34,13 @@ def run_lock(run: Path) -> Iterator[None]:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError) as error:
             file.seek(0)
-            holder = file.read().strip() or "another process"
+            holder = file.read().decode(errors="replace").strip() or "another process"
             raise UsageError(f"{shown(run)} is in use by {holder}: wait for it, or give another --out") from error
         except OSError:
             pass
         with contextlib.suppress(OSError):  # a full disk
             file.truncate(0)
-            file.write(f"process {os.getpid()} on {socket.gethostname()}")
-            file.flush()
+            file.write(f"process {os.getpid()} on {socket.gethostname()}".encode())
         try:
             yield
         finally:

@@ -3,10 +3,12 @@
 import torch
 from torch import Tensor
 
+from gan_color import generators
 from gan_color.config import TrainConfig
 from gan_color.device import precision_name
 from gan_color.distributed import say, world
 from gan_color.errors import CheckpointError, shown
+from gan_color.generators import Generator
 from gan_color.meter import Meter
 from gan_color.options import to_dict
 from gan_color.version import __version__
@@ -19,6 +21,7 @@ KINDS = {
     "world": int,
     "precision": str,
     "versions": list,
+    "generator": dict,
     "stage": dict,
     "rng": dict,
     "meter": dict,
@@ -58,6 +61,8 @@ def collect(stage, meter: Meter, best, health, config: TrainConfig, prepared, st
         "precision": precision_name(prepared.precision),
         # All that it was trained with, the newest last.
         "versions": before if before[-1:] == [versions()] else [*before, versions()],
+        # How it is built: after a kill the files for use may be older, or not there yet.
+        "generator": described(stage.generator_to_use),
         "stage": stage.state_dict(),
         "rng": _rng_state(prepared.device),
         "meter": meter.state_dict(),
@@ -65,6 +70,23 @@ def collect(stage, meter: Meter, best, health, config: TrainConfig, prepared, st
         "health": health.state_dict(),
         "due": due,
     }
+
+
+def described(network: Generator) -> dict:
+    """What `generators.build` makes such a generator of."""
+    return {name: network.description[name] for name in ("architecture", "options")}
+
+
+def build_generator(state: dict, config: TrainConfig) -> Generator:
+    """Build the generator of a saved run; its weights come with `put_back`.
+
+    Raises:
+        CheckpointError: its description is none.
+    """
+    try:
+        return generators.build(state["generator"]["architecture"], **state["generator"]["options"])
+    except Exception as error:  # a description of another's making can ask for anything
+        raise _unfit(config, error) from error
 
 
 def put_back(state: dict, stage, meter: Meter, best, health, config: TrainConfig, device: torch.device) -> None:
@@ -79,12 +101,15 @@ def put_back(state: dict, stage, meter: Meter, best, health, config: TrainConfig
         best.load_state_dict(state["best"])
         health.load_state_dict(state["health"])
         _set_rng_state(state["rng"], device)
-    except CheckpointError as error:
-        raise CheckpointError(f"the state in {shown(config.out)} does not fit this run: {error}") from error
-    except (LookupError, RuntimeError, ValueError, TypeError, AttributeError) as error:
-        reason = (str(error).strip() or repr(error)).splitlines()[0]
-        raise CheckpointError(f"the state in {shown(config.out)} does not fit this run: {reason}") from error
+    except Exception as error:  # whatever a state of another's making makes of them
+        raise _unfit(config, error) from error
+        raise _unfit(config, error) from error
     say(f"resuming at step {state['step']}")
+
+
+def _unfit(config: TrainConfig, error: Exception) -> CheckpointError:
+    reason = (str(error).strip() or repr(error)).splitlines()[0]
+    return CheckpointError(f"the state in {shown(config.out)} does not fit this run: {reason}")
 
 
 def _rng_state(device: torch.device) -> dict[str, Tensor]:

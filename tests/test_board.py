@@ -3,6 +3,7 @@
 import contextlib
 import json
 import resource
+import time
 
 import numpy as np
 import pytest
@@ -65,6 +66,19 @@ def test_a_resumed_board_has_each_step_once(tmp_path):
     assert [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == list(
         range(10)
     )
+
+
+def test_a_clock_that_was_put_back_changes_nothing(tmp_path, monkeypatch):
+    board = Board(tmp_path)
+    for step in range(8):
+        board.scalars({"loss/G": float(step)}, step)
+    clock = time.time
+    monkeypatch.setattr(time, "time", lambda: clock() - 1e7)
+    board = Board(tmp_path, resumed_at=4)
+    for step in range(5, 10):
+        board.scalars({"loss/G": 100.0 + step}, step)
+    read = EventAccumulator(str(tmp_path)).Reload().Scalars("loss/G")
+    assert [event.value for event in read] == [0.0, 1.0, 2.0, 3.0, 4.0, 105.0, 106.0, 107.0, 108.0, 109.0]
 
 
 @contextlib.contextmanager

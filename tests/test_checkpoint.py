@@ -34,6 +34,17 @@ def saved(generator, tmp_path):
     return folder
 
 
+def edit(folder, **values):
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def change_weights(folder, weights):
+    """As someone who converts them does."""
+    safetensors.torch.save_file(weights, folder / "model.safetensors")
+    edit(folder, sha256=None)
+
+
 def test_a_generator_comes_back_as_it_was(generator, saved):
     loaded = load_generator(saved)
     L = torch.rand(1, 1, 40, 56)
@@ -54,14 +65,14 @@ def test_config_rebuilds_the_architecture(saved):
 def test_half_precision_is_widened(saved):
     path = saved / "model.safetensors"
     weights = {name: w.half() if w.is_floating_point() else w for name, w in safetensors.torch.load_file(path).items()}
-    safetensors.torch.save_file(weights, path)
+    change_weights(saved, weights)
     assert next(load_generator(saved).parameters()).dtype == torch.float32
 
 
 @pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "_orig_mod.module."])
 def test_prefixes_of_wrappers_are_taken_off(generator, saved, prefix):
     path = saved / "model.safetensors"
-    safetensors.torch.save_file({prefix + name: w for name, w in safetensors.torch.load_file(path).items()}, path)
+    change_weights(saved, {prefix + name: w for name, w in safetensors.torch.load_file(path).items()})
     L = torch.rand(1, 1, 40, 56)
     assert torch.equal(load_generator(saved)(L), generator(L))
 
@@ -70,6 +81,27 @@ def test_files_are_readable_by_others(saved):
     for path in saved.iterdir():
         assert stat.S_IMODE(path.stat().st_mode) == 0o644
     assert {path.name for path in saved.iterdir()} == {"config.json", "model.safetensors"}
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_a_generator_saved_anew_is_whole_at_every_moment(generator, saved, monkeypatch, name):
+    write = checkpoint.write_atomically
+
+    def cut_off(path, data):
+        if path.name == name:
+            raise KeyboardInterrupt
+        write(path, data)
+
+    before = generator.head.bias.detach().clone()
+    with torch.no_grad():
+        generator.head.bias += 1
+    monkeypatch.setattr(checkpoint, "write_atomically", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoint.save_generator(saved, generator, **DESCRIBED, info={"step": 4})
+    assert torch.equal(load_generator(saved).head.bias, before) and not checkpoint.generator_is_of(saved, 4)
+    monkeypatch.undo()
+    checkpoint.save_generator(saved, generator, **DESCRIBED, info={"step": 4})
+    assert torch.equal(load_generator(saved).head.bias, before + 1) and checkpoint.generator_is_of(saved, 4)
 
 
 def test_weights_that_are_not_finite_are_never_saved(generator, saved):
@@ -132,19 +164,21 @@ def break_integers(folder):
     path = folder / "model.safetensors"
     weights = safetensors.torch.load_file(path)
     weights["head.bias"] = weights["head.bias"].long()
-    safetensors.torch.save_file(weights, path)
+    change_weights(folder, weights)
 
 
 def break_nan(folder):
     path = folder / "model.safetensors"
     weights = safetensors.torch.load_file(path)
     weights["head.bias"][1] = float("inf")
-    safetensors.torch.save_file(weights, path)
+    change_weights(folder, weights)
 
 
-def edit(folder, **values):
-    path = folder / "config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+def break_one_bit(folder):
+    path = folder / "model.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-5] ^= 1
+    path.write_bytes(data)
 
 
 @pytest.mark.parametrize(
@@ -163,6 +197,7 @@ def edit(folder, **values):
         (break_huge_file, "is broken (larger than"),
         (break_integers, "head.bias is torch.int64, not torch.float32"),
         (break_nan, "head.bias is not finite"),
+        (break_one_bit, "is broken (not the bytes that were saved)"),
     ],
 )
 def test_whatever_is_wrong_is_one_line_with_the_cure(saved, harm, says):

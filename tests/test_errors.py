@@ -35,6 +35,20 @@ def test_each_error_is_one_line_and_its_exit_code(capsys, error, code):
     assert err == f"train_gan.py: {'interrupted' if isinstance(error, KeyboardInterrupt) else error}\n"
 
 
+@pytest.fixture(autouse=True)
+def hear_interrupts_again():
+    """An interrupted process listens to no more of them."""
+    before = signal.getsignal(signal.SIGINT)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_a_second_interrupt_does_not_fall_into_the_ending():
+    code = "import atexit; atexit.register(os.kill, os.getpid(), signal.SIGINT); raise KeyboardInterrupt"
+    ended = run(f"import os, signal; {code}")
+    assert (ended.returncode, ended.stderr) == (130, "gan-color: interrupted\n")
+
+
 def test_errors_a_user_cannot_mend_keep_their_traceback():
     with pytest.raises(ZeroDivisionError), errors.one_line_errors("train_gan.py"):
         _ = 1 / 0

@@ -20,7 +20,7 @@ from conftest import PROJECT, TINY
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from gan_color import checkpoint
+from gan_color import checkpoint, model_card
 from gan_color.data import lab
 from gan_color.fit import lr_scale
 from gan_color.meter import Meter
@@ -197,6 +197,33 @@ def test_other_photographs_on_resuming_are_refused(train, pretrained, photo_fold
         train("pretrain", run, "--data", str(photos), "--epochs", "3", "--resume")
     assert end.value.code == 1
     assert "are not those the run began with" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("at", [0, 1, 2, 3, 4])
+def test_a_run_killed_within_its_first_save_can_be_begun_anew_or_resumed(train, pretrained, tmp_path, monkeypatch, at):
+    """Before each file of it: the state's digest, the state, the generator's description, its weights, its card."""
+    run, options = tmp_path / "run", ["--epochs", "2"]
+    write, names = checkpoint.write_atomically, []
+
+    def cut_off(path, data):
+        if path.parent.name in ("state", "generator"):
+            names.append(path.name)
+            if len(names) == at + 1:
+                raise KeyboardInterrupt
+        write(path, data)
+
+    with monkeypatch.context() as patched:
+        for module in (checkpoint, model_card):
+            patched.setattr(module, "write_atomically", cut_off)
+        with pytest.raises(SystemExit):
+            train("pretrain", run, *options)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    train("pretrain", run, *options, *(["--resume"] if at > 1 else []))
+    assert {path.name: path.read_bytes() for path in (run / "generator").iterdir() if path.suffix != ".md"} == {
+        path.name: path.read_bytes() for path in (pretrained / "generator").iterdir() if path.suffix != ".md"
+    }
+    assert same(checkpoint.load_state(run)["stage"], checkpoint.load_state(pretrained)["stage"])
+    assert sorted(path.name for path in (run / "state").iterdir()) == ["step-00000004.pt", "step-00000004.pt.sha256"]
 
 
 def test_steps_can_be_limited(train, tmp_path):

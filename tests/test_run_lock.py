@@ -1,6 +1,7 @@
 """Two runs in one folder: the second is refused, a dead one's lock is free."""
 
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -50,6 +51,16 @@ def test_it_leaves_a_run_as_it_was(tmp_path):
         with run_lock(tmp_path):
             assert (tmp_path / ".lock").read_text() == f"process {os.getpid()} on {socket.gethostname()}"
         assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]
+
+
+def test_a_full_disk_is_no_hindrance(tmp_path):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+        with run_lock(tmp_path):
+            assert (tmp_path / ".lock").read_bytes() == b""
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_a_lock_that_may_not_be_opened_is_one_line(tmp_path):

@@ -1,5 +1,6 @@
 """A generator as the files that are shared: `config.json`, `model.safetensors`, and the way to and from the Hub."""
 
+import hashlib
 import json
 import os
 import re
@@ -103,7 +104,11 @@ class Generator(
             reason = (str(error).strip() or repr(error)).splitlines()[0]
             raise CheckpointError(f"{shown(folder / _CONFIG)} is not of a {cls.__name__}: {reason}") from error
         try:
-            weights = safetensors.torch.load(_read_bounded(path, generator))
+            data = _read_bounded(path, generator)
+            require_as_saved(data, config, path)
+            weights = safetensors.torch.load(data)
+        except CheckpointError:
+            raise
         except OSError as error:
             raise CheckpointError(f"{shown(path)} cannot be read: {error.strerror}") from error
         except Exception as error:  # SafetensorError, and what torch makes of a dtype or shape that it has not
@@ -121,7 +126,9 @@ class Generator(
         return ModelCard(self.card) if self.card else super().generate_model_card(*args, **kwargs)
 
 
-def to_files(generator: nn.Module, architecture: str, options: dict, info: dict) -> dict[str, bytes]:
+def to_files(
+    generator: nn.Module, architecture: str, options: dict, info: dict, before: bytes | None = None
+) -> dict[str, bytes]:
     """Turn a generator into the files it is shared as.
 
     Args:
@@ -129,6 +136,7 @@ def to_files(generator: nn.Module, architecture: str, options: dict, info: dict)
         architecture: name for `generators.build`.
         options: of that architecture, without what it started from.
         info: how it was trained, plain values; `size`, the side it was trained at, is what inference reads.
+        before: the weights that the new ones are to replace; until then they are to go with the new description.
 
     Returns:
         Name to content, in the order they are to be written.
@@ -138,8 +146,10 @@ def to_files(generator: nn.Module, architecture: str, options: dict, info: dict)
     """
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in generator.state_dict().items()}
     _require_finite(weights, "the generator")
-    config = {"format": FORMAT, "architecture": architecture, "options": options, "training": info}
-    return {WEIGHTS: safetensors.torch.save(weights), _CONFIG: (json.dumps(config, indent=2) + "\n").encode()}
+    data = safetensors.torch.save(weights)
+    digests = [hashlib.sha256(each).hexdigest() for each in (data, before) if each is not None]
+    config = {"format": FORMAT, "architecture": architecture, "options": options, "training": info, "sha256": digests}
+    return {_CONFIG: (json.dumps(config, indent=2) + "\n").encode(), WEIGHTS: data}
 
 
 def generator_folder(folder: str | Path) -> Path:
@@ -228,6 +238,19 @@ def _read_bounded(path: Path, generator: nn.Module) -> bytes:
     if int.from_bytes(data[:8], "little") > _LARGEST_HEADER:
         raise ValueError("its header is too large")
     return data
+
+
+def require_as_saved(data: bytes, config: dict, path: Path) -> None:
+    """Check weights by the digest that their description carries; one that was written without has none.
+
+    Raises:
+        CheckpointError: they are others.
+    """
+    if config.get("sha256") and hashlib.sha256(data).hexdigest() not in str(config["sha256"]):
+        raise CheckpointError(
+            f"{shown(path)} is broken (not the bytes that were saved): copy it again or save it anew; if you changed "
+            f"its weights yourself, take sha256 out of {_CONFIG}"
+        )
 
 
 def _load_strictly(module: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
