@@ -152,7 +152,7 @@ def fit(stage: Stage, config: TrainConfig, prepared: Prepared) -> None:
     def keep_generator(name: str, step: int) -> None:
         require_finite(step)
         if is_first:
-            with board.going_on("checkpoints"):
+            with board.going_on("generators to keep"):
                 _write_generator(stage, config, name, step)
 
     def save(step: int, due: bool = False, must: bool = False) -> None:

@@ -1,16 +1,21 @@
 """Several processes, started by torchrun as a user starts them."""
 
+import math
+import multiprocessing
 import os
+import signal
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 from conftest import PROJECT, TINY
 from test_fit import lines, same
 
-from gan_color import checkpoint, distributed
+from gan_color import checkpoint, distributed, pretrain
+from gan_color.data import sources
 
 
 def torchrun(*argv) -> subprocess.CompletedProcess:
@@ -82,62 +87,59 @@ def test_alone_everything_is_free():
     assert distributed.sum_over_processes(values) is values
 
 
-MISBEHAVE = """
-import math, os, signal, sys
-import torch
-from gan_color import pretrain
-from gan_color.__main__ import main
+def train_misbehaving(what: str, rank: int, environment: dict[str, str], said: Path, options: list[str]) -> None:
+    """Stage one as one of two processes, the second of which misbehaves at step 3 or is told other things."""
+    from gan_color.__main__ import main
 
-what, *options = sys.argv[1:]
-step, taken, mine = pretrain.Pretrain.step, iter(range(1, 1000)), os.environ["RANK"] == "1"
+    output = os.open(said, os.O_WRONLY | os.O_CREAT)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    sys.stdout = sys.stderr = os.fdopen(output, "w", buffering=1)
+    os.environ.update(environment)
+    step, taken, mine = pretrain.Pretrain.step, iter(range(1, 1000)), rank == 1
 
-def misbehave(self, L, ab):
-    if mine and next(taken) == 3:
-        if what == "nan":
-            L = L * math.nan
-        elif what in ("SIGKILL", "SIGTERM"):
-            os.kill(os.getpid(), getattr(signal, what))
-        elif what == "apart":
-            with torch.no_grad():
-                next(self.generator.parameters()).add_(1e-6)
-        elif what == "memory":
-            torch.empty(2**60)
-    return step(self, L, ab)
+    def misbehave(self, L, ab):
+        if mine and next(taken) == 3:
+            if what == "nan":
+                L = L * math.nan
+            elif what in ("SIGKILL", "SIGTERM"):
+                os.kill(os.getpid(), getattr(signal, what))
+            elif what == "apart":
+                with torch.no_grad():
+                    next(self.generator.parameters()).add_(1e-6)
+            elif what == "memory":
+                torch.empty(2**60)
+        return step(self, L, ab)
 
-pretrain.Pretrain.step = misbehave
-if mine and what == "lr":
-    options += ["--lr", "0.5"]
-if mine and what == "data":
-    options += ["--val-share", "0.1"]
-    import gan_color.data.sources as sources
-    sources._as_share = lambda digest: int(digest[-13:], 16) / 16**13
-main(["pretrain", *options], program="train_pretrain.py")
-"""
+    pretrain.Pretrain.step = misbehave
+    if mine and what == "lr":
+        options = [*options, "--lr", "0.5"]
+    if mine and what == "data":
+        sources._as_share = lambda digest: int(digest[-13:], 16) / 16**13
+    main(["pretrain", *options], program="train_pretrain.py")
 
 
 def two_processes(tmp_path, photo_folder, what: str, *options: str) -> list[tuple[int, str]]:
-    """Run stage one in two processes, the second of which misbehaves at step 3; exit codes and what they said."""
-    script = tmp_path / "misbehave.py"
-    script.write_text(MISBEHAVE)
+    """Run stage one in two processes, forked from this one, which saves the imports; exit codes and what they said."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
-        environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "PYTHONPATH": "."}
-    command = [sys.executable, script, what, "--data", photo_folder, *TINY, "--epochs", "3", "--log-every", "4"]
-    command = [*map(str, command), "--save-every", "2", "--out", str(tmp_path / "run"), *options]
-    processes = [
-        subprocess.Popen(
-            command, cwd=PROJECT, env=environment | {"RANK": rank, "LOCAL_RANK": rank},
-            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-        )
-        for rank in "01"
-    ]  # fmt: skip
+        environment = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
+        environment["MASTER_PORT"] = str(free.getsockname()[1])
+    options = ["--data", str(photo_folder), *TINY, "--epochs", "3", "--log-every", "4", "--save-every", "2", *options]
+    options += ["--out", str(tmp_path / "run")]
+    processes, said = [], [tmp_path / f"said by {rank}" for rank in (0, 1)]
+    for rank in (0, 1):
+        told = environment | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+        arguments = (what, rank, told, said[rank], options)
+        processes.append(multiprocessing.get_context("fork").Process(target=train_misbehaving, args=arguments))
+        processes[rank].start()
     try:
-        said = [process.communicate(timeout=60)[1] for process in processes]
+        for process in processes:
+            process.join(60)
     finally:
         for process in processes:
             process.kill()
-    return [(process.returncode, words) for process, words in zip(processes, said, strict=True)]
+    return [(process.exitcode, words.read_text()) for process, words in zip(processes, said, strict=True)]
 
 
 def errors_of(said: str) -> list[str]:
