@@ -290,7 +290,7 @@ def load_state(run: Path) -> dict:
         try:
             _require_honest_size(data)
             state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-            format_ = state.pop("format")
+            format_ = int(state.pop("format"))
         except Exception as error:  # the bytes are as they were written, so it was not this code that wrote them
             raise CheckpointError(f"{shown(path)} is no training state of gan_color: do not use it") from error
         if format_ != FORMAT:

@@ -11,6 +11,8 @@ _MEMORY = 50
 # Share of patches judged rightly. Where our healthy runs moved and the sick ones went: docs/is-my-gan-training.md.
 _WON, _WON_NO_MORE = 0.95, 0.9
 _LOST, _LOST_NO_MORE = 0.55, 0.6
+# What is remembered of a validation, in this order.
+_OF_COLOURS = ("val/l1", "val/l1_grey", "val/colorfulness", "val/colorfulness_real")
 
 
 class Best:
@@ -47,7 +49,7 @@ class Best:
 
     def load_state_dict(self, state: dict) -> None:
         """Take back what `state_dict` gave."""
-        self.value, self.step = state["value"], state["step"]
+        self.value, self.step = float(state["value"]), int(state["step"])
 
 
 class Health:
@@ -117,7 +119,7 @@ class Health:
 
     def _of_colours(self, values: dict[str, float]) -> dict[str, tuple[bool, bool, str]]:
         """By name: whether it is so, whether it is over, and what to say."""
-        now = {tag: values[tag] for tag in ("val/l1", "val/l1_grey", "val/colorfulness", "val/colorfulness_real")}
+        now = {tag: values[tag] for tag in _OF_COLOURS}
         first, before = self.first or now, self.last or now
         self.first, self.last = first, now
         l1, grey, fake, real = now.values()
@@ -145,4 +147,9 @@ class Health:
 
     def load_state_dict(self, state: dict) -> None:
         """Take back what `state_dict` gave."""
-        vars(self).update(state)
+        self.steps = int(state["steps"])
+        self.accuracy_real, self.accuracy_fake = float(state["accuracy_real"]), float(state["accuracy_fake"])
+        self.first, self.last = (
+            seen and {tag: float(seen[tag]) for tag in _OF_COLOURS} for seen in (state["first"], state["last"])
+        )
+        self.told = [str(name) for name in state["told"]]

@@ -143,8 +143,9 @@ def prepare(config: TrainConfig, state: dict | None) -> Prepared:
         + f"; {last_step} steps of {config.batch_size} at "
         f"{config.size}x{config.size}"
     )
-    if state and state["versions"][-1:] != [versions()]:
-        say(f"changed on resuming: {''.join(map(str, state['versions'][-1:]))} -> {versions()}: figures may differ")
+    before = "".join(map(str, state["versions"][-1:])) if state else versions()
+    if before != versions():
+        say(f"changed on resuming: {before} -> {versions()}: figures may differ")
     precision = choose_precision(config.precision, device)
     say(f"on {device} in {precision_name(precision)}, {distributed.world()} process(es)")
     if state and state["precision"] != precision_name(precision):

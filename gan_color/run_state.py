@@ -52,7 +52,7 @@ def collect(stage, meter: Meter, best, health, config: TrainConfig, prepared, st
     Returns:
         The state, by the names of KINDS.
     """
-    before = prepared.state["versions"] if prepared.state else []
+    before = [str(each) for each in prepared.state["versions"]] if prepared.state else []
     return {
         "step": step,
         "config": to_dict(config),
@@ -96,6 +96,8 @@ def put_back(state: dict, stage, meter: Meter, best, health, config: TrainConfig
         CheckpointError: it does not fit the stage; names the first difference.
     """
     try:
+        if state["step"] < 0:
+            raise ValueError(f"step is {state['step']}")
         stage.load_state_dict(state["stage"])
         meter.load_state_dict(state["meter"], device)
         best.load_state_dict(state["best"])

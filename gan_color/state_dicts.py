@@ -9,6 +9,12 @@ from torch.optim import Optimizer
 
 from gan_color.errors import CheckpointError
 
+# What an optimizer keeps of each parameter: its count of steps, and what has the parameter's shape.
+_MOMENTS = {
+    torch.optim.Adam: ({"step": torch.zeros(())}, ("exp_avg", "exp_avg_sq")),
+    torch.optim.SGD: ({}, ("momentum_buffer",)),
+}
+
 Part = nn.Module | Optimizer | torch.amp.GradScaler
 
 
@@ -31,19 +37,16 @@ def load_parts(parts: dict[str, Part], saved: dict) -> None:
 
 
 def _expected(part: Part, saved: object) -> dict:
-    """A state dict as it must be; of an optimizer (Adam), with moments where the saved one has some."""
+    """A state dict as it must be; of an optimizer, with moments where the saved one has some."""
     expected = part.state_dict()
     if isinstance(part, Optimizer) and isinstance(saved, dict):
         parameters = [parameter for group in part.param_groups for parameter in group["params"]]
+        step, moments = _MOMENTS[type(part)]
         if saved.get("state"):
-            step = torch.zeros(())
-            expected["state"] = {
-                i: {"step": step, "exp_avg": parameter, "exp_avg_sq": parameter}
-                for i, parameter in enumerate(parameters)
-            }
+            expected["state"] = {i: step | dict.fromkeys(moments, p) for i, p in enumerate(parameters)}
         # What else a group holds differs between versions of torch, which fill it in.
         for group in expected["param_groups"]:
-            for name in group.keys() - {"params", "lr", "betas", "eps"}:
+            for name in group.keys() - {"params", "lr", "betas", "eps", "momentum"}:
                 del group[name]
     return expected
 

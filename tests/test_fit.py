@@ -1,6 +1,7 @@
 """The loop, on whole runs: what it writes, how it resumes, how it stops."""
 
 import contextlib
+import hashlib
 import json
 import math
 import os
@@ -224,6 +225,31 @@ def test_a_run_killed_within_its_first_save_can_be_begun_anew_or_resumed(train, 
     }
     assert same(checkpoint.load_state(run)["stage"], checkpoint.load_state(pretrained)["stage"])
     assert sorted(path.name for path in (run / "state").iterdir()) == ["step-00000004.pt", "step-00000004.pt.sha256"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("step", -1), ("format", torch.zeros(3)), ("versions", [torch.zeros(3)]), ("generator", {"architecture": 3}),
+        ("best", {"value": {}, "step": 1}), ("health", {"told": 1e300}), ("meter", {"sums": 1}), ("rng", {"cpu": 1}),
+        ("stage", {"generator": []}), ("due", 1), ("config", None),
+    ],
+)  # fmt: skip
+def test_a_state_of_another_making_is_one_line(train, pretrained, tmp_path, capsys, name, value):
+    """Under a digest that fits."""
+    run = tmp_path / "run"
+    shutil.copytree(pretrained, run)
+    path = sorted((run / "state").glob("*.pt"))[-1]
+    state = torch.load(path, weights_only=True) | {name: value}
+    torch.save(state, path)
+    checkpoint.digest_path(path).write_text(hashlib.sha256(path.read_bytes()).hexdigest())
+    if name == "versions":
+        train("pretrain", run, "--epochs", "3", "--resume")  # said, whatever it is
+        return
+    with pytest.raises(SystemExit) as end:
+        train("pretrain", run, "--epochs", "3", "--resume")
+    assert end.value.code == 1
+    assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_steps_can_be_limited(train, tmp_path):

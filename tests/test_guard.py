@@ -26,11 +26,11 @@ def equal(one: list[torch.Tensor], other: list[torch.Tensor]) -> bool:
     return len(one) == len(other) and all(map(torch.equal, one, other))
 
 
-@pytest.fixture(params=["pretrain", "gan"])
+@pytest.fixture(params=["adam", "sgd", "gan"])
 def stage(request):
     if request.param == "gan":
         return gan_stage()
-    return Pretrain(small_generator(), CPU, torch.float32)
+    return Pretrain(small_generator(), CPU, torch.float32, optimizer=request.param, momentum=0.9)
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])

@@ -79,6 +79,24 @@ def test_what_does_not_fit_is_named(harm, says):
     assert unchanged(fresh.generator, before) and fresh.steps == 0
 
 
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_gradient_descent_goes_out_and_back(momentum):
+    def descending():
+        return Pretrain(small_generator(), CPU, torch.float32, optimizer="sgd", momentum=momentum)
+
+    trained, fresh = descending(), descending()
+    trained.step(*batch())
+    fresh.load_state_dict(copy.deepcopy(trained.state_dict()))
+    for each in (trained, fresh):
+        each.step(*batch())
+    assert unchanged(fresh.generator, snapshot(trained.generator))
+    if momentum:
+        state = trained.state_dict()
+        state["optimizer"]["state"][0]["momentum_buffer"] = torch.zeros(1)
+        with pytest.raises(CheckpointError, match=r"optimizer\.state\.0\.momentum_buffer is"):
+            fresh.load_state_dict(state)
+
+
 def test_a_state_of_the_other_stage_does_not_fit():
     with pytest.raises(CheckpointError, match="discriminator is missing"):
         stage().load_state_dict(Pretrain(small_generator(), CPU, torch.float32).state_dict())
