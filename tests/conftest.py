@@ -18,6 +18,40 @@ PROJECT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("GAN_COLOR_SHARED", PROJECT.parent / "shared"))
 
 
+def pytest_addoption(parser):
+    """How far tests/reliability goes: small in every run of the tests, in full before a release."""
+    group = parser.getgroup("reliability")
+    group.addoption("--full", action="store_true", help="tests/reliability at full size (an hour, and the soak)")
+    group.addoption("--fault-seed", type=int, default=0, help="seed of the faults in tests/reliability")
+    group.addoption("--soak-minutes", type=float, help="length of the soak; default 120 with --full, else 0.2")
+
+
+@pytest.fixture(scope="session")
+def full(request) -> bool:
+    """Whether tests/reliability runs at full size."""
+    return request.config.getoption("--full")
+
+
+@pytest.fixture
+def chance(request) -> np.random.Generator:
+    """Random numbers of a test, from its name and --fault-seed; a failing test shows the seed."""
+    seed = request.config.getoption("--fault-seed")
+    print(f"--fault-seed {seed}")
+    return np.random.default_rng([seed, *request.node.name.encode()])
+
+
+@pytest.fixture
+def figure(record_property):
+    """Record a row of docs/reliability.md and what was reached: `figure("A", "200 of 200 kills ...")`."""
+
+    def record(row: str, reached: str) -> None:
+        record_property("row", row)
+        record_property("figure", reached)
+        print(f"{row}: {reached}")
+
+    return record
+
+
 def draw_photo(seed: int, width: int = 80, height: int = 64) -> Image.Image:
     """A colourful picture with soft and hard edges, different for each seed."""
     chance = np.random.default_rng(seed)
