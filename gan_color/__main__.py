@@ -5,7 +5,7 @@ import importlib
 import sys
 
 from gan_color import config
-from gan_color.errors import UsageError, one_line_errors
+from gan_color.errors import UsageError, one_line_errors, shown
 from gan_color.options import parse
 from gan_color.version import __version__
 
@@ -43,7 +43,8 @@ def main(argv: list[str] | None = None, program: str | None = None) -> None:
             importlib.import_module(module).run(options)
         else:
             near = difflib.get_close_matches(verb, VERBS, n=1)
-            raise UsageError(f"no verb {verb}" + (f"; did you mean {near[0]}?" if near else ": see gan-color --help"))
+            cure = f"; did you mean {near[0]}?" if near else ": see gan-color --help"
+            raise UsageError(f"no verb {shown(verb)}{cure}")
 
 
 def _overview() -> str:
