@@ -1,11 +1,12 @@
-# `make demo` trains both stages and colours a photograph; `make test` runs the tests.
+# `make demo` trains both stages and colours a photograph; `make test` runs the tests, `make test-full` those of
+# tests/reliability at full size, too, and prints the table of docs/reliability.md.
 # Each target sets up .venv itself when it is missing.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := checkpoints/demo
 
-.PHONY: demo test lint format clean
+.PHONY: demo test test-full lint format clean
 
 # Written last, so that an installation cut short is done again.
 $(VENV)/.installed: setup.cfg pyproject.toml
@@ -22,6 +23,9 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest
+
+test-full: test
+	$(BIN)/python benchmarks/reliability.py
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
