@@ -143,10 +143,14 @@ def crash_at(point: int, count_to: str | None = None) -> None:
     fdopen, os_write = os.fdopen, os.write
     os.fdopen = lambda *args, **kwargs: Torn(fdopen(*args, **kwargs))
 
+    halved = set()
+
     def write_torn(descriptor: int, data) -> int:
-        """Half of what is appended, so that the caller has to come again, with a point before and after."""
+        """Of what is appended one half, so that the caller has to come again with the other."""
         reach()
-        written = os_write(descriptor, data[: (len(data) + 1) // 2])
+        whole = descriptor in halved
+        written = os_write(descriptor, data if whole else data[: (len(data) + 1) // 2])
+        (halved.discard if whole or written == len(data) else halved.add)(descriptor)
         reach()
         return written
 
