@@ -72,7 +72,13 @@ def run(rows: list[str], full: bool, seed: int, soak_minutes: float | None, pyth
     files = {file if "/" in file else f"tests/reliability/{file}": None for row in rows for file in ROWS[row].tests}
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
-        options = [f"--fault-seed={seed}", f"--junitxml={report}", "--timeout=14400", *(["--full"] * full)]
+        options = [
+            f"--fault-seed={seed}",
+            f"--junitxml={report}",
+            "--timeout=14400",
+            "-ojunit_family=xunit1",
+            *(["--full"] * full),
+        ]
         options += [f"--soak-minutes={soak_minutes}"] if soak_minutes else []
         command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options, *files]
         subprocess.run(command, cwd=PROJECT, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=sys.stderr, check=False)
