@@ -79,6 +79,7 @@ def run(rows: list[str], full: bool, seed: int, soak_minutes: float | None, pyth
             "-ojunit_family=xunit1",
             *(["--full"] * full),
         ]
+        options.append("-ojunit_family=xunit1")  # the one that holds properties of a test
         options += [f"--soak-minutes={soak_minutes}"] if soak_minutes else []
         command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options, *files]
         subprocess.run(command, cwd=PROJECT, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=sys.stderr, check=False)
