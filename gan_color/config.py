@@ -305,6 +305,8 @@ class EvaluateConfig:
     count: int | None = None
     # Side of the square that is coloured and measured, pixels; None = the size the generators were trained at.
     size: int | None = None
+    # How a photograph becomes a square, as in training: crop takes the middle, squash or pad take all of it.
+    resize: Literal["crop", "squash", "pad"] = "crop"
     # Also measure the true colours at half their chroma.
     halved: bool = False
     # Weights of torchvision's SqueezeNet 1.0: measure what it recognises, and the distance of its features.

@@ -30,6 +30,12 @@ from gan_color.version import __version__
 
 # Photographs shown of each of best, median and worst.
 _SHOWN = 3
+# How they become squares, in words.
+_RESIZED = {
+    "crop": "middle square of the short side",
+    "squash": "whole photograph, its aspect not kept",
+    "pad": "whole photograph, its edges repeated to a square",
+}
 
 
 @dataclass(frozen=True)
@@ -67,20 +73,20 @@ def run(config: EvaluateConfig) -> None:
     systems = [GREY, *[HALVED] * config.halved, *generators]
     networks = NetworkMetrics(systems, len(chosen.looks), device) if config.network_metrics else None
 
-    paths = [look.path for look in chosen.looks]
+    dataset = lab.LabDataset([look.path for look in chosen.looks], size, resize=config.resize)
     measured = measure(
-        paths, generators, size, device, config.batch_size, config.workers, config.halved, classifier, networks
+        dataset, generators, device, config.batch_size, config.workers, config.halved, classifier, networks
     )
     protocol = chosen.described | _protocol(config, generators, size, device)
     if classifier:
-        labelled = sum(class_of(path) is not None for path in paths)
+        labelled = sum(class_of(path) is not None for path in dataset.paths)
         protocol["classifier"] = {"network": "squeezenet1_0", "sha256": classifier.sha256, "labelled": labelled}
     if networks:
         protocol["network_metrics"] = networks.weights
     print(report.as_text(protocol, measured), end="")
     if config.out:
         report.write_folder(config.out, protocol, measured, chosen.looks)
-        _write_sheet(config.out / report.SHEET, measured, paths, generators, size, device)
+        _write_sheet(config.out / report.SHEET, measured, dataset, generators, device)
         print(f"wrote {', '.join(report.FILES)} to {shown(config.out)}")
     if config.json:
         write_atomically(config.json, report.as_json(protocol, measured))
@@ -158,7 +164,7 @@ def _protocol(config: EvaluateConfig, generators: dict[str, nn.Module], size: in
     gpu = f" ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else ""
     resamples = f"{bootstrap.RESAMPLES} resamples, seed {bootstrap.SEED}"
     return {
-        "resize": f"middle square of the short side, resized to {size}x{size} by Pillow's antialiased bicubic filter",
+        "resize": f"{_RESIZED[config.resize]}, resized to {size}x{size} by Pillow's antialiased bicubic filter",
         "size": size,
         "colours_outside_srgb": "chroma lowered at constant L* and hue",
         "intervals": f"95 %, percentile bootstrap over photographs, {resamples}",
@@ -184,12 +190,11 @@ def _identity(given: str, generator: nn.Module) -> dict:
 
 @torch.inference_mode()
 def _write_sheet(
-    path: Path, measured: Measured, paths: list[Path], generators: dict[str, nn.Module], size: int, device: torch.device
+    path: Path, measured: Measured, dataset: lab.LabDataset, generators: dict[str, nn.Module], device: torch.device
 ) -> None:
     """Draw the best, median and worst photographs of each generator by CIEDE2000."""
-    dataset = lab.LabDataset(paths, size)
-    each = min(_SHOWN, len(paths))
-    middle = (len(paths) - each) // 2
+    each = min(_SHOWN, len(dataset))
+    middle = (len(dataset) - each) // 2
     pages = []
     for name, generator in generators.items():
         errors = measured.values[name]["delta_e"]
@@ -201,7 +206,7 @@ def _write_sheet(
                 L, ab = (part.unsqueeze(0).to(device) for part in dataset[int(i)])
                 trio = (torch.zeros_like(ab), generator(L).float().to(device), ab)
                 pictures = [images.to_image(color.lab_to_rgb(L, shown_ab)) for shown_ab in trio]
-                rows.append((f"{group}: CIEDE2000 {errors[i]:.1f}, {paths[i].name}", pictures))
+                rows.append((f"{group}: CIEDE2000 {errors[i]:.1f}, {dataset.paths[i].name}", pictures))
         pages.append(contact_sheet(name, rows, ("grey", "fake", "real"), side=160))
     buffer = io.BytesIO()
     join(pages).save(buffer, "PNG")

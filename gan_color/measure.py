@@ -1,7 +1,6 @@
 """Colours photographs by several generators and measures what comes out, one value a photograph."""
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -86,9 +85,8 @@ def _recovered(trio: np.ndarray) -> tuple[float, float, float] | None:
 
 @torch.inference_mode()
 def measure(
-    paths: Sequence[Path],
+    dataset: lab.LabDataset,
     generators: dict[str, nn.Module],
-    size: int,
     device: torch.device,
     batch_size: int = 8,
     workers: int = 0,
@@ -99,9 +97,8 @@ def measure(
     """Colour every photograph by every generator and measure what came out.
 
     Args:
-        paths: the photographs.
+        dataset: the photographs, as squares.
         generators: by name, in measured mode.
-        size: side of the square, pixels.
         device: where L and ab are; each generator may run elsewhere.
         batch_size: photographs that are coloured at a time.
         workers: processes that load them.
@@ -115,12 +112,11 @@ def measure(
     Raises:
         PhotoError: a photograph that could be read can no longer be.
     """
-    measured = Measured([TRUE, GREY, *[HALVED] * halved, *generators], len(paths))
+    measured = Measured([TRUE, GREY, *[HALVED] * halved, *generators], len(dataset))
     moments = {name: Moments() for name in measured.values}
-    classes = torch.tensor([-1 if (known := class_of(path)) is None else known for path in paths])
-    dataset = lab.LabDataset(paths, size)
-    parts = [range(i, min(i + batch_size, len(paths))) for i in range(0, len(paths), batch_size)]
-    bar = tqdm(total=len(paths), desc="measuring", unit="photo", disable=None)
+    classes = torch.tensor([-1 if (known := class_of(path)) is None else known for path in dataset.paths])
+    parts = [range(i, min(i + batch_size, len(dataset))) for i in range(0, len(dataset), batch_size)]
+    bar = tqdm(total=len(dataset), desc="measuring", unit="photo", disable=None)
     for part, (L, ab) in zip(parts, lab.read_batches(lab.loader(dataset, parts, workers)), strict=True):
         L, ab = L.to(device), ab.to(device)
         coloured = dict(_colourings(L, ab, generators, halved))

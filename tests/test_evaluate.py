@@ -180,6 +180,16 @@ def test_an_exported_generator_measures_the_same(pretrained, photo_folder, tmp_p
     assert one == pytest.approx(other, rel=1e-3, abs=1e-4)
 
 
+def test_squashed_photographs_are_those_of_training(pretrained, photo_folder, tmp_path):
+    options = ("--resize", "squash", "--workers", "0", "--json", tmp_path / "f.json")
+    assert run(photo_folder, "--checkpoint", pretrained, *options) == 0
+    dataset = lab.LabDataset(find_photos(photo_folder), 32, resize="squash")
+    grey_l1 = np.mean([ab.abs().mean().item() for _, ab in dataset])
+    assert means(tmp_path / "f.json", "grey")["l1"] == pytest.approx(grey_l1, rel=1e-5)
+    protocol = json.loads((tmp_path / "f.json").read_text())["protocol"]
+    assert protocol["resize"].startswith("whole photograph, its aspect not kept")
+
+
 def test_bad_files_are_named_and_the_others_measured(pretrained, photo_folder, tmp_path, capsys):
     folder = tmp_path / "some"
     folder.mkdir()
