@@ -10,7 +10,7 @@ from typing import Literal
 
 import tyro
 
-from gan_color.errors import UsageError
+from gan_color.errors import UsageError, shown
 
 # Mean chroma, Lab units, below which a photograph counts as grey: nothing to learn from, and what there is to colour.
 NEAR_GREY = 4.0
@@ -21,7 +21,7 @@ Figure = Literal["val/l1", "val/psnr", "val/ssim", "val/delta_e", "val/colorfuln
 def _require(holds: bool, option: str, value: object, allowed: str) -> None:
     """Raise a UsageError that names the option, its value and what is allowed."""
     if not holds:
-        raise UsageError(f"--{option.replace('_', '-')} is {value}: it must be {allowed}")
+        raise UsageError(f"--{option.replace('_', '-')} is {shown(str(value))}: it must be {allowed}")
 
 
 def _require_split(split: str | None) -> None:

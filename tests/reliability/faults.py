@@ -45,11 +45,6 @@ def die_before(step: int) -> None:
     _before_call(fit, "lr_scale", lambda call: call != step or _kill())
 
 
-def die_in_first_save() -> None:
-    """Die by SIGKILL when the generator is written and the state is not."""
-    _before_call(checkpoint, "save_state", lambda call: _kill())
-
-
 def keep_states() -> None:
     """Keep a copy of each state, which a run drops when newer ones are there."""
     save_state = checkpoint.save_state

@@ -9,7 +9,6 @@ import contextlib
 import json
 import multiprocessing
 import os
-import shutil
 import signal
 import sys
 import traceback
@@ -110,19 +109,9 @@ def saved_step(run: Path) -> int:
     return checkpoint.load_state(run)["step"] if next(checkpoint.whole_states(run), None) else 0
 
 
-def going_on(out: Path, stuck: list) -> list[str]:
-    """How a user goes on with a run that was cut off: `--resume`, or anew where nothing was saved yet.
-
-    Args:
-        out: the run folder. Where a generator lies without a state neither is taken: it is deleted here, and counted.
-        stuck: gets a word for each of these.
-    """
-    if saved_step(out):
-        return ["--resume"]
-    if (out / "generator").exists():
-        shutil.rmtree(out)
-        stuck.append("killed in its first save")
-    return []
+def going_on(out: Path) -> list[str]:
+    """How a user goes on with a run that was cut off: `--resume`, or anew where nothing was saved yet."""
+    return ["--resume"] if saved_step(out) else []
 
 
 def difference(one: Path, other: Path) -> str:

@@ -71,7 +71,6 @@ def test_space_that_returns(stage, home, photo_folder, tmp_path, full, figure):
     figure("H", f"{stage}: {len(limits)} times space returned, exit code 0 and the same weights")
 
 
-@pytest.mark.xfail(strict=True, reason="the lock's own file raises where not even a byte is free")
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
 @pytest.mark.parametrize("stage", ["pretrain", "gan"])
 def test_a_small_disk(stage, home, photo_folder, tmp_path, full, figure):

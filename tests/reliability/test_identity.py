@@ -119,7 +119,6 @@ def test_the_clock_decides_nothing(photo_folder, tmp_path, figure):
     figure("N", "a run under a wall clock that jumps: identical")
 
 
-@pytest.mark.xfail(strict=True, reason="TensorBoard reads event files in the order of the clock in their names")
 def test_a_clock_that_was_put_back_before_a_run_went_on(photo_folder, tmp_path, figure):
     runs.finish(options("pretrain", photo_folder, tmp_path / "whole", *OFTEN), tmp_path / "log")
     cut = options("pretrain", photo_folder, tmp_path / "cut", *OFTEN)
