@@ -191,7 +191,7 @@ def break_one_bit(folder):
         (break_other_architecture, "transformer"),
         (break_other_backbone, "does not fit the architecture"),
         (break_newer_format, "update gan_color"),
-        (break_options_that_load_a_file, "its options name weights"),
+        (break_options_that_load_a_file, "does not describe a generator"),
         (break_options_beyond_memory, "is not of a ResNetUNet"),
         (break_huge_header, "is broken (its header is too large)"),
         (break_huge_file, "is broken (larger than"),

@@ -97,8 +97,6 @@ class Generator(
         config = read_generator_config(folder)
         path = folder / WEIGHTS
         try:
-            if "weights" in config["options"]:  # a file or a download of the writer's choice
-                raise ValueError("its options name weights")
             generator = cls(**config["options"])
         except (TypeError, ValueError, AttributeError, RuntimeError, MemoryError, GanColorError) as error:
             reason = (str(error).strip() or repr(error)).splitlines()[0]
