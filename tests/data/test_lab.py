@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Collection
 from contextlib import closing
 from itertools import chain
 from pathlib import Path
@@ -535,11 +536,11 @@ with one_line_errors("program"):
                 os.killpg(process.pid, signal.SIGKILL)
 
 
-def killed_while_loading(photo_folder, kills_at: list[int]) -> list[tuple[Tensor, Tensor]]:
-    """Eight batches of two workers, the worker that reads the next one being killed before each of `kills_at`."""
+def killed_while_loading(photo_folder, kills_at: Collection[int]) -> list[tuple[Tensor, Tensor]]:
+    """The batches of two workers, more than they read ahead; both are killed after each of `kills_at`."""
     dataset = LabDataset(find_photos(photo_folder), 32, train=True, seed=4, crops=2)
     read, before = [], set(multiprocessing.active_children())
-    with closing(read_batches(loader(dataset, RunOrder(24, 7, 0, 8, 4), 2))) as batches:
+    with closing(read_batches(loader(dataset, RunOrder(24, 7, 0, 30, 4), 2))) as batches:
         for number, batch in enumerate(batches):
             read.append(batch)
             if number in kills_at:
@@ -550,19 +551,19 @@ def killed_while_loading(photo_folder, kills_at: list[int]) -> list[tuple[Tensor
     return read
 
 
-def test_a_worker_that_dies_is_replaced_at_the_same_batch(photo_folder, without_workers, capsys, monkeypatch):
+def test_a_worker_that_dies_is_replaced_at_the_same_batch(photo_folder, capsys, monkeypatch):
     monkeypatch.setattr(lab, "_LOOK_EVERY", 1)
     read = killed_while_loading(photo_folder, [2])
     assert "loading begins anew at the same batch" in capsys.readouterr().out
-    assert len(read) == 8
-    for one, other in zip(without_workers, read, strict=True):
+    assert len(read) == 30
+    for one, other in zip(batches_of(photo_folder, 0, last_step=30), read, strict=True):
         assert same(one, other)
 
 
 def test_workers_that_die_again_are_an_error_with_the_cure(photo_folder, monkeypatch):
     monkeypatch.setattr(lab, "_LOOK_EVERY", 1)
     with pytest.raises(GanColorError, match=r"die \(.*--workers 0") as caught:
-        killed_while_loading(photo_folder, [1, 2])
+        killed_while_loading(photo_folder, range(1, 30))
     assert "\n" not in str(caught.value)
 
 

@@ -174,6 +174,24 @@ def full_disk(size: int, until_step: int | None = None) -> None:
     _before_call(fit, "lr_scale", act)
 
 
+def weights_apart_at(step: int) -> None:
+    """Change a weight of this process a little before its step-th step."""
+    take_step, calls = pretrain.Pretrain.step, itertools.count(1)
+
+    def taking(self, L, ab):
+        if next(calls) == step:
+            with torch.no_grad():
+                next(self.generator.parameters()).add_(1e-6)
+        return take_step(self, L, ab)
+
+    pretrain.Pretrain.step = taking
+
+
+def too_large_at(step: int) -> None:
+    """Ask for more memory than there is before the step-th step."""
+    _before_call(pretrain.Pretrain, "step", lambda call: call == step and torch.empty(2**60))
+
+
 def nan_at(step: int, where: str, value: float = math.nan) -> None:
     """Put a value that is no number into this process's step-th step.
 

@@ -123,17 +123,37 @@ def test_a_resumed_run_of_two_equals_an_uninterrupted_one(stage, photo_folder, t
 def test_a_signal_to_one_stops_both_at_one_step(rank, photo_folder, tmp_path, full, figure):
     if rank == 0 and not full:
         pytest.skip("at full size only")
+    """Between two readings of the losses, of which each has a part; resumed, both end as if nothing had been."""
     out, sign = tmp_path / "run", tmp_path / "sign"
+    argv = options("pretrain", photo_folder, out, *more())
     befores = [None, None]
     befores[rank] = partial(faults.linger, "step", str(sign), 0.5)
-    processes = together(options("pretrain", photo_folder, out, *more(50)), tmp_path, tuple(befores))
+    processes = together(argv, tmp_path, tuple(befores))
     while not sign.exists() and processes[rank].process.is_alive():
         time.sleep(0.01)
     processes[rank].signal(signal.SIGTERM)
     codes, said = ended(processes)
     assert codes == [143, 143] and "Traceback" not in said, said
     assert saved_step(out) == 3
-    figure("K", f"SIGTERM to process {rank} alone: both saved and ended with 143 at one step")
+    codes, said = ended(together([*argv, "--resume"], tmp_path))
+    assert codes == [0, 0], said
+    codes, said = ended(together(options("pretrain", photo_folder, tmp_path / "whole", *more()), tmp_path))
+    assert codes == [0, 0], said
+    assert difference(tmp_path / "whole", out) == ""
+    figure("K", f"SIGTERM to process {rank} alone: both saved and ended with 143 at one step; resumed: identical")
+
+
+@pytest.mark.parametrize(
+    ("fault", "says"),
+    [(faults.weights_apart_at, "the processes' weights differ at step 3"), (faults.too_large_at, "--accumulate")],
+)
+def test_what_befalls_one_ends_both(fault, says, photo_folder, tmp_path, figure):
+    out = tmp_path / "run"
+    argv = options("pretrain", photo_folder, out, *more())
+    codes, said = ended(together(argv, tmp_path, (None, partial(fault, 3))))
+    assert codes == [1, 1] and "Traceback" not in said and says in said, said
+    assert saved_step(out) == 2
+    figure("K", f"{fault.__name__.removesuffix('_at').replace('_', ' ')} in one process: both ended with 1")
 
 
 def test_a_value_that_is_no_number_in_one_ends_both(photo_folder, tmp_path, figure):
