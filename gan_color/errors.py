@@ -72,7 +72,8 @@ def one_line_errors(program: str) -> Iterator[None]:
     try:
         yield
     except GanColorError as error:
-        print(f"{program}: {error}", file=sys.stderr)
+        line = str(error).replace("\r", "\\r").replace("\n", "\\n")  # an option's value may hold them
+        print(f"{program}: {line}", file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one would fall into the ending of the process

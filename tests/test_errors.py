@@ -43,6 +43,12 @@ def hear_interrupts_again():
     signal.signal(signal.SIGINT, before)
 
 
+def test_a_value_with_a_newline_in_it_does_not_break_the_line(capsys):
+    with pytest.raises(SystemExit), one_line_errors("gan-color"):
+        raise UsageError("--breed a\nb is none")
+    assert capsys.readouterr().err == "gan-color: --breed a\\nb is none\n"
+
+
 def test_a_second_interrupt_does_not_fall_into_the_ending():
     code = "import atexit; atexit.register(os.kill, os.getpid(), signal.SIGINT); raise KeyboardInterrupt"
     ended = run(f"import os, signal; {code}")
