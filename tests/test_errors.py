@@ -44,8 +44,8 @@ def hear_interrupts_again():
 
 
 def test_a_value_with_a_newline_in_it_does_not_break_the_line(capsys):
-    with pytest.raises(SystemExit), one_line_errors("gan-color"):
-        raise UsageError("--breed a\nb is none")
+    with pytest.raises(SystemExit), errors.one_line_errors("gan-color"):
+        raise errors.UsageError("--breed a\nb is none")
     assert capsys.readouterr().err == "gan-color: --breed a\\nb is none\n"
 
 
