@@ -244,6 +244,7 @@ def _clear_leftovers(config: TrainConfig) -> None:
     Only where a run's own config.yaml and metrics.jsonl lie, and only files named as a run names them: the folder may
     be anyone's.
     """
+    checkpoint.remove_leftovers([config.out / "config.yaml"])  # of a run that was killed while it wrote its first file
     if not all((config.out / name).is_file() for name in ("config.yaml", "metrics.jsonl")):
         return
     kept = [config.out / name for name in ("state", "generator", "best", "samples")]
