@@ -17,6 +17,7 @@ VERBS = {
     "evaluate": (config.EvaluateConfig, "gan_color.evaluate"),
     "data": (config.DataConfig, "gan_color.dataset_report"),
     "export": (config.ExportConfig, "gan_color.export"),
+    "demo": (config.DemoConfig, "gan_color.demo"),
     "info": (config.InfoConfig, "gan_color.info"),
 }
 

@@ -398,3 +398,26 @@ class InfoConfig:
 
     # Generator: a run folder, a generator folder, an .onnx file, or the id of a repository on the Hugging Face Hub.
     checkpoint: tyro.conf.Positional[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoConfig:
+    """Colour photographs in a browser: serve a page on this computer."""
+
+    # Generator: a run folder, a generator folder, an .onnx file, or the id of a repository on the Hugging Face Hub.
+    # May be given several times; without it those found in the folder checkpoints.
+    checkpoint: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    # Address to listen on; any but 127.0.0.1 lets others in.
+    host: str = "127.0.0.1"
+    # Port to listen on; None = the first that is free from 7860 on.
+    port: int | None = None
+    # Also make a public link, through a server of Gradio's: what is uploaded passes it.
+    share: bool = False
+    # Largest file that may be uploaded, MB.
+    max_megabytes: int = 200
+    # cpu, cuda, cuda:N, mps, or auto.
+    device: str = "auto"
+
+    def __post_init__(self):
+        _require(self.port is None or 1 <= self.port <= 65535, "port", self.port, "between 1 and 65535")
+        _require(self.max_megabytes >= 1, "max_megabytes", self.max_megabytes, "1 or more")

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,10 +79,6 @@ class _Work:
 def run(config: ColorizeConfig) -> None:
     """Colour files and folders: `gan-color colorize`.
 
-    Three steps, one behind the other: threads read the next photographs and write the last ones while the network
-    colours those between. What is not to go on, because it failed or is there already, passes the later steps as
-    its outcome.
-
     Raises:
         UsageError: no input, or an output that is an input or has a suffix that is not written.
         SomeFailed: the others were coloured, or skipped.
@@ -95,24 +91,17 @@ def run(config: ColorizeConfig) -> None:
         require_writable(config.report.parent, "--report")
     generator = load_generator(config.checkpoint, config.device)
     remove_leftovers(file for job in asked.jobs for file in job.files.values())
-    batch_size = config.batch_size or (1 if device_of(generator).type == "cpu" else _BATCH_ON_GPU)
-    outcomes: dict[str, Outcome] = {}
-
-    def finish(step: _Work | Outcome) -> None:
-        outcome = step if isinstance(step, Outcome) else _write(step)
-        outcomes[outcome.source] = outcome
-        if outcome.error:
-            tqdm.write(f"gan-color: {outcome.error}", file=sys.stderr)
-
-    for folder, error in asked.unlisted.items():
-        finish(Outcome(os.fspath(folder), "", "failed", error=str(error)))
+    outcomes = {
+        os.fspath(folder): Outcome(os.fspath(folder), "", "failed", error=str(error))
+        for folder, error in asked.unlisted.items()
+    }
+    for outcome in outcomes.values():
+        print(f"gan-color: {outcome.error}", file=sys.stderr)
+    finished = colour_all(generator, asked.jobs, config, outcomes)
     try:
-        with ThreadPoolExecutor(_THREADS) as pool:
-            read = _ahead(pool, lambda job: _read(job, config), asked.jobs, batch_size)
-            coloured = _coloured(generator, read, batch_size, config)
-            finished = _ahead(pool, finish, coloured, batch_size)
-            for _ in tqdm(finished, "colouring", len(asked.jobs), unit="photo", disable=None):
-                pass
+        for outcome in tqdm(finished, "colouring", len(asked.jobs), unit="photo", disable=None):
+            if outcome.error:
+                tqdm.write(f"gan-color: {outcome.error}", file=sys.stderr)
     finally:  # after an interrupt or on a full disk, too, it is said what was done
         order = [os.fspath(path) for path in [*asked.unlisted, *(job.source for job in asked.jobs)]]
         told = [outcomes[source] for source in order if source in outcomes]
@@ -124,6 +113,39 @@ def run(config: ColorizeConfig) -> None:
         raise GanColorError(f"none of {failed} photographs could be coloured")
     if failed:
         raise SomeFailed(f"{failed} of {len(told)} could not be coloured, each named above")
+
+
+def colour_all(
+    generator: nn.Module, jobs: Sequence[Job], config: ColorizeConfig, outcomes: dict[str, Outcome]
+) -> Iterator[Outcome]:
+    """Colour photographs and write what is asked for of each.
+
+    Three steps, one behind the other: threads read the next photographs and write the last ones while the network
+    colours those between. What is not to go on, because it failed or is there already, passes the later steps as
+    its outcome.
+
+    Args:
+        generator: from `load_generator`, in evaluation mode.
+        jobs: from `plan`.
+        config: what is asked for of each.
+        outcomes: by source; each is put here as soon as it is known, before it is its turn to be yielded.
+
+    Yields:
+        The outcomes in the order in which photographs are finished.
+
+    Raises:
+        GanColorError: what would fail for every other photograph as well, such as a full disk.
+    """
+    batch_size = config.batch_size or (1 if device_of(generator).type == "cpu" else _BATCH_ON_GPU)
+
+    def finish(step: _Work | Outcome) -> Outcome:
+        outcome = step if isinstance(step, Outcome) else _write(step)
+        outcomes[outcome.source] = outcome
+        return outcome
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        read = _ahead(pool, lambda job: _read(job, config), jobs, batch_size)
+        yield from _ahead(pool, finish, _coloured(generator, read, batch_size, config), batch_size)
 
 
 def _ahead(pool: ThreadPoolExecutor, function: Callable, items: Iterable, count: int) -> Iterator[Any]:

@@ -88,6 +88,21 @@ def colorize_batch(
     return pictures
 
 
+def grey(photo: Photo) -> Image.Image:
+    """A photograph's own lightness: what `colorize` adds colours to.
+
+    Args:
+        photo: from `photos.read_photo`.
+
+    Returns:
+        Pillow image of its size, mode RGB, or RGBA where it has transparency.
+    """
+    lightness = _join(photo.rgb, torch.zeros(1, 2, 1, 1))
+    if photo.alpha is not None:
+        lightness.putalpha(photo.alpha)
+    return lightness
+
+
 def padded_size(photo_size: tuple[int, int], size: int) -> tuple[int, int]:
     """Width and height of what passes the network of a photograph: `working_size`, up to a multiple of 32.
 
