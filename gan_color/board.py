@@ -25,6 +25,15 @@ from gan_color.checkpoint import append_whole, write_atomically
 from gan_color.distributed import say
 from gan_color.errors import WriteError
 
+# Curves that belong on one chart, under Custom Scalars: chart to tags as regular expressions.
+_CHARTS = {
+    "gan_color": {
+        "losses of generator and discriminator": ["Multiline", ["loss/G$", "loss/D$"]],
+        "discriminator's accuracy, real and fake": ["Multiline", ["D/accuracy_real$", "D/accuracy_fake$"]],
+        "colourfulness, fake and real": ["Multiline", ["val/colorfulness$", "val/colorfulness_real$"]],
+    }
+}
+
 
 class Board:
     """Writes a run's event files, `metrics.jsonl` and `samples/*.png`.
@@ -58,10 +67,24 @@ class Board:
                 write_atomically(self.lines, "".join(kept).encode())
         append_whole(self.lines, b"")
 
-    def text(self, tag: str, markdown: str) -> None:
-        """Show a text under TensorBoard's Text tab."""
+    def config(self, text: str, options: dict[str, str | float | None], step: int) -> None:
+        """Show what the run was told: under Text, and under HParams, where runs compare in one table.
+
+        `SummaryWriter.add_hparams` would write a run of its own below this one, and once for all which metrics there
+        are. TensorBoard finds them itself: the last values of this run's own scalars.
+
+        Args:
+            text: as YAML.
+            options: name to value, for the table.
+            step: the first of this process; a later resume from before it takes it back.
+        """
+        shown = summary.text("config", "".join(f"    {line}\n" for line in text.splitlines()))
+        _, told, _ = summary.hparams(options, {})
+        events = [Event(wall_time=time.time(), step=step, summary=shown)]
+        if step == 0:  # TensorBoard keeps the first of these that a run brings
+            events += [Event(wall_time=time.time(), summary=each) for each in (told, summary.custom_scalars(_CHARTS))]
         with self.going_on("curves and grids"):
-            append_whole(self.events, _record(Event(wall_time=time.time(), summary=summary.text(tag, markdown))))
+            append_whole(self.events, b"".join(map(_record, events)))
 
     def warning(self, sentence: str, step: int) -> None:
         """Write a sign that the run is sick, under TensorBoard's Text tab too.

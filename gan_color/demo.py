@@ -33,6 +33,13 @@ _AS_TRAINED = "as trained"
 _SIZES = [_AS_TRAINED, "128", "192", "256", "384", "512", "768", "1024"]
 # Photographs that wait for the network, beyond which a visitor is told to come again.
 _LONGEST_QUEUE = 64
+# Gradio's galleries want 100 pixels a column and 320 of height, too much for a telephone.
+_STYLE = """
+footer {display: none}
+.gradio-container {max-width: 1240px !important; margin: auto}
+.grid-container {grid-template-columns: repeat(var(--grid-cols), minmax(0, 1fr)) !important; grid-auto-rows: auto}
+.grid-wrap {min-height: 0 !important; max-height: none !important}
+"""
 _INTRODUCTION = """# Colour grey photographs
 The result keeps the photograph's own size, lightness and EXIF. Nothing leaves the computer that serves this page, and
 what you upload is deleted from it when you close the page."""
@@ -115,7 +122,7 @@ def launch(
             enable_monitoring=False,
             ssr_mode=False,
             theme=gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
-            css="footer {display: none} .gradio-container {max-width: 1240px !important; margin: auto}",
+            css=_STYLE,
         )
     except OSError as error:
         raise GanColorError(f"--port {port} on {host}: {error}; give another --port") from error
@@ -257,9 +264,10 @@ def _page(named: dict[str, str], load, folder: Path) -> gr.Blocks:
                 )
                 drop_gps = gr.Checkbox(label="Leave out where the photograph was taken")
                 button = gr.Button("Colour", variant="primary", elem_id="colour")
+                gr.Markdown("Or try one of these:")
                 gallery_of_examples = gr.Gallery(
                     [str(path) for path in examples],
-                    label="Or try one of these",
+                    show_label=False,
                     columns=4,
                     height="auto",
                     allow_preview=False,

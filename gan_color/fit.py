@@ -24,7 +24,7 @@ from gan_color.guard import Guard
 from gan_color.interrupts import caught_signals, saved_before_photo_errors
 from gan_color.judge import Best, Health
 from gan_color.meter import Meter
-from gan_color.options import to_yaml
+from gan_color.options import to_dict, to_yaml
 from gan_color.prepare import Prepared, spread
 from gan_color.validate import generate, validate
 
@@ -97,7 +97,7 @@ def fit(stage: Stage, config: TrainConfig, prepared: Prepared) -> None:
             listed = b"".join(os.fsencode(path.resolve()) + b"\n" for path in prepared.test)
             checkpoint.write_atomically(config.out / "test.txt", listed)
         board = Board(config.out, first_step if prepared.state else None)
-        board.text("config", "".join(f"    {line}\n" for line in to_yaml(config).splitlines()))
+        board.config(to_yaml(config), to_dict(config), first_step + 1 if prepared.state else 0)
 
     # Load in the background from here to the last step; every process takes its part of each batch.
     workers = _workers(config.workers, device)

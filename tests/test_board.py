@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tensorboard.backend.event_processing import plugin_event_accumulator
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from gan_color import color
 from gan_color.board import Board, grey_fake_real
@@ -79,6 +82,26 @@ def test_a_clock_that_was_put_back_changes_nothing(tmp_path, monkeypatch):
         board.scalars({"loss/G": 100.0 + step}, step)
     read = EventAccumulator(str(tmp_path)).Reload().Scalars("loss/G")
     assert [event.value for event in read] == [0.0, 1.0, 2.0, 3.0, 4.0, 105.0, 106.0, 107.0, 108.0, 109.0]
+
+
+def test_options_charts_and_config_are_there_once_after_a_resume(tmp_path):
+    for resumed_at, told in ((None, "epochs: 1"), (4, "epochs: 2"), (4, "epochs: 3")):
+        board = Board(tmp_path, resumed_at)
+        options = {"epochs": 1, "data": "samples", "breed": None, "amsgrad": True}
+        board.config(told, options, 0 if resumed_at is None else resumed_at + 1)
+        board.scalars({"loss/G": 1.0}, 4 if resumed_at is None else 5)
+    read = plugin_event_accumulator.EventAccumulator(str(tmp_path), {"tensors": 0}).Reload()
+    assert sorted(read.Tags()["tensors"]).count("config/text_summary") == 1
+    shown = [(event.step, event.tensor_proto.string_val[0].decode()) for event in read.Tensors("config/text_summary")]
+    assert shown == [(0, "    epochs: 1\n"), (5, "    epochs: 3\n")]
+    told = HParamsPluginData.FromString(read.SummaryMetadata("_hparams_/session_start_info").plugin_data.content)
+    options = {
+        name: value.number_value or value.string_value for name, value in told.session_start_info.hparams.items()
+    }
+    assert options == {"epochs": 1, "data": "samples", "amsgrad": 1}
+    (layout,) = read.Tensors("custom_scalars__config__")
+    (category,) = Layout.FromString(layout.tensor_proto.string_val[0]).category
+    assert list(category.chart[0].multiline.tag) == ["loss/G$", "loss/D$"] and len(category.chart) == 3
 
 
 @contextlib.contextmanager
