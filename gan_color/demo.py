@@ -116,7 +116,7 @@ def launch(
             share=share,
             prevent_thread_lock=True,
             quiet=True,
-            max_file_size=f"{max_megabytes}mb",
+            max_file_size=max_megabytes * 10**6,
             footer_links=[],
             run_history=False,
             enable_monitoring=False,

@@ -48,6 +48,13 @@ def said(browser: Browser) -> str:
     return browser.find("#said textarea").get_property("value")
 
 
+def sizes_of(browser: Browser) -> list[tuple[int, int]]:
+    """Width and height of the slider's pictures; 0 before they are loaded."""
+    return [
+        (each.get_property("naturalWidth"), each.get_property("naturalHeight")) for each in browser.all("#slider img")
+    ]
+
+
 def download(browser: Browser, button: str) -> Path:
     here = set(browser.downloads.iterdir())
     browser.find(button).click()
@@ -84,11 +91,7 @@ def test_a_download_is_the_file_that_the_command_writes(page, pretrained, open_b
     browser = open_browser(page.url)
     send(browser, photograph)
     assert colour(browser) == "coloured 1 of 1"
-    slider = browser.until(lambda: len(shown := browser.all("#slider img")) == 2 and shown)
-    sizes = browser.until(
-        lambda: [(each.get_property("naturalWidth"), each.get_property("naturalHeight")) for each in slider]
-    )
-    assert sizes == [(768, 1024)] * 2
+    browser.until(lambda: sizes_of(browser) == [(768, 1024)] * 2)
     assert download(browser, "#download").read_bytes() == wanted["grandmother.jpg"]
     browser.find("#histogram button").click()
     assert browser.find("#histogram img")

@@ -42,7 +42,7 @@ def pictures_of(browser) -> int:
 
 
 TABS = {
-    "timeseries": (["loss/G_L1", "D/accuracy_fake", "pretrain", "gan"], 0),
+    "timeseries": (["D/accuracy_fake", "D/accuracy_real", "loss", "val", "pretrain", "gan"], 0),
     "images": (["samples/val", "samples/train", "step"], 4),
     "custom_scalars": (["losses of generator and discriminator", "colourfulness, fake and real"], 0),
     "hparams": (["lambda_l1", "batch_size", "val/psnr", "val/l1"], 0),
