@@ -227,10 +227,13 @@ def _page(named: dict[str, str], load, folder: Path) -> gr.Blocks:
         for outcome in told:
             if outcome.error and len(told) <= 10:
                 gr.Warning(html.escape(_without_folders(outcome.error, uploads)))
+        visit.results.sort(key=lambda result: uploads.index(result.source))  # a photograph's versions side by side
         shown_results = [(str(result.thumbnail), result.name) for result in visit.results]
         several = len(visit.results) > 1
         everything = gr.DownloadButton(value=visits.bundle(visit) if several else None, visible=several)
-        gallery = gr.Gallery(shown_results, visible=several, columns=max(2, min(4, len(names))), selected_index=None)
+        gallery = gr.Gallery(
+            shown_results, visible=several, columns=len(names) if len(names) > 1 else 3, selected_index=None
+        )
         return _said(told, uploads), gallery, everything, *show(0, visit)
 
     def show(number: int, visit: visits.Visit) -> tuple:
@@ -278,11 +281,11 @@ def _page(named: dict[str, str], load, folder: Path) -> gr.Blocks:
                 slider = gr.ImageSlider(
                     label="Grey | coloured", interactive=False, max_height=640, buttons=["fullscreen"], elem_id="slider"
                 )
-                said = gr.Textbox(label="What became of them", lines=1, max_lines=12, interactive=False, elem_id="said")
+                said = gr.Textbox(label="What became of them", lines=2, max_lines=12, interactive=False, elem_id="said")
                 download = gr.DownloadButton("Download, full size", visible=False, elem_id="download")
                 everything = gr.DownloadButton("Download all (zip)", visible=False, elem_id="everything")
                 gallery = gr.Gallery(
-                    label="All results: click one to see it above",
+                    show_label=False,
                     allow_preview=False,
                     visible=False,
                     height="auto",

@@ -42,8 +42,8 @@ def pictures_of(browser) -> int:
 
 
 TABS = {
-    "timeseries": (["D/accuracy_fake", "D/accuracy_real", "loss", "val", "pretrain", "gan"], 0),
-    "images": (["samples/val", "samples/train", "step"], 4),
+    "timeseries": (["accuracy_fake", "loss", "samples", "pretrain"], 0),
+    "images": (["samples/val", "samples/train", "step"], 2),
     "custom_scalars": (["losses of generator and discriminator", "colourfulness, fake and real"], 0),
     "hparams": (["lambda_l1", "batch_size", "val/psnr", "val/l1"], 0),
     "text": (["config", "lambda_l1"], 0),
