@@ -26,7 +26,7 @@ from gan_color import inference, visits
 from gan_color.checkpoint import load_generator
 from gan_color.config import ColorizeConfig, DemoConfig
 from gan_color.data import encode, photos, sources
-from gan_color.errors import CheckpointError, GanColorError, Stopped, shown
+from gan_color.errors import CheckpointError, GanColorError, PhotoError, Stopped, shown
 from gan_color.generators import hub
 
 _AS_TRAINED = "as trained"
@@ -244,11 +244,17 @@ def _page(named: dict[str, str], load, folder: Path) -> gr.Blocks:
         return slider, gr.DownloadButton(value=result.target, visible=True), None, number
 
     def select(selected: gr.SelectData, request: gr.Request) -> tuple:
-        return show(selected.index, everyone.of(request.session_hash))
+        try:
+            return show(selected.index, everyone.of(request.session_hash))
+        except (OSError, PhotoError):  # the next click has begun, and cleared it away
+            return gr.skip(), gr.skip(), gr.skip(), gr.skip()
 
     def histogram(number: int, request: gr.Request) -> str | None:
         results = everyone.of(request.session_hash).results
-        return str(visits.histogram(results[int(number)])) if 0 <= number < len(results) else None
+        try:
+            return str(visits.histogram(results[int(number)])) if 0 <= number < len(results) else None
+        except (OSError, PhotoError):  # as above
+            return None
 
     def leave(request: gr.Request) -> None:
         everyone.end(request.session_hash)
