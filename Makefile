@@ -1,12 +1,13 @@
 # `make demo` trains both stages and colours a photograph; `make test` runs the tests, `make test-full` those of
 # tests/reliability at full size, too, and prints the table of docs/reliability.md.
+# `make test-browser` runs those that drive Chromium, which `make test` runs too where it is installed.
 # Each target sets up .venv itself when it is missing.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := checkpoints/demo
 
-.PHONY: demo test test-full lint format clean
+.PHONY: demo test test-full test-browser lint format clean
 
 # Written last, so that an installation cut short is done again.
 $(VENV)/.installed: setup.cfg pyproject.toml
@@ -26,6 +27,9 @@ test: $(VENV)/.installed
 
 test-full: test
 	$(BIN)/python benchmarks/reliability.py
+
+test-browser: $(VENV)/.installed
+	$(BIN)/python -m pytest -m browser
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
