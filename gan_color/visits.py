@@ -1,5 +1,8 @@
 """What one visitor of the browser page has here: uploads, results and pictures of them, gone when the visit ends."""
 
+import contextlib
+import re
+import secrets
 import shutil
 import zipfile
 from collections.abc import Iterator
@@ -12,7 +15,7 @@ from torch import nn
 from gan_color import inference, pictures
 from gan_color.config import ColorizeConfig
 from gan_color.data import encode, photos
-from gan_color.errors import UsageError
+from gan_color.errors import GanColorError, UsageError
 from gan_color.folder import Outcome, colour_all
 from gan_color.jobs import plan
 
@@ -48,23 +51,28 @@ class Visit:
     """One open page.
 
     Attributes:
-        folder: its own, for everything that is made for it.
-        uploads: files that came from it.
+        folder: its own, for everything that came from it and is made for it; its name cannot be guessed.
         results: of the last click.
-        runs: clicks so far; each has a folder of its own, so that no browser shows an older picture of the same name.
+        clicks: so far; each has a folder of its own, so that no browser shows an older picture of the same name.
+        ended: whether the page was closed.
     """
 
     folder: Path
-    uploads: set[Path] = field(default_factory=set)
     results: list[Result] = field(default_factory=list)
-    runs: int = 0
+    clicks: int = 0
+    ended: bool = False
+
+    @property
+    def outputs(self) -> Path:
+        """The folder of the last click's results."""
+        return self.folder / str(self.clicks)
 
 
 class Visits:
     """Every open page by its session.
 
     Args:
-        folder: where uploads lie and visits get their folders.
+        folder: where the page's server puts uploads, each in a folder named by its content's SHA-256.
     """
 
     def __init__(self, folder: Path):
@@ -73,62 +81,112 @@ class Visits:
 
     def of(self, session: str) -> Visit:
         """The visit of a session, which begins with its first question."""
-        return self.open.setdefault(session, Visit(self.folder / f"visit-{session}"))
+        return self.open.setdefault(session, Visit(self.folder / "visits" / secrets.token_hex(16)))
 
     def take(self, session: str, files: list[dict] | None) -> list[Path]:
-        """Note whose uploads these are.
+        """Move what a visitor uploaded to the visitor's own folder, and refuse what is not the visitor's.
 
         Args:
             session: the page they came from.
-            files: as the page names them.
+            files: as the page names them: just uploaded, or taken before.
 
         Returns:
-            Their paths, in the order of the page.
+            Their paths in the visitor's folder, in the order of the page, each once.
 
         Raises:
-            UsageError: one is no upload; only a request made by hand names such.
+            UsageError: a file is not there, or not this visitor's; a request made by hand may name any.
         """
-        paths = [Path(file["path"]).resolve() for file in files or []]
-        if not all(path.is_relative_to(self.folder) for path in paths):
-            raise UsageError("that is no uploaded file")
-        self.of(session).uploads.update(path for path in paths if path.parent.parent == self.folder)
-        return paths
+        mine, taken = self.of(session).folder / "uploads", []
+        for path in (Path(file["path"]).resolve() for file in files or []):
+            target = mine / path.parent.name / path.name
+            if path.parent.parent == self.folder and path.is_file():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                path.replace(target)
+                with contextlib.suppress(OSError):  # another visitor's file of the same content has come
+                    path.parent.rmdir()
+            if not target.is_file():
+                raise UsageError("a photograph is not here any more: upload it again")
+            taken.append(target)
+        return list(dict.fromkeys(taken))
+
+    def add(self, session: str, photograph: Path) -> Path:
+        """Copy a photograph of the page's own to where a visitor's uploads are; returns the copy."""
+        target = self.of(session).folder / "uploads" / photograph.parent.name / photograph.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(photograph, target)
+        return target
 
     def end(self, session: str) -> None:
-        """Delete what a visit has here. An upload that another visitor sent too stays until that one has left."""
-        visit = self.open.pop(session, None)
-        if visit is None:
-            return
-        shutil.rmtree(visit.folder, ignore_errors=True)
-        for upload in visit.uploads.difference(*(other.uploads for other in self.open.values())):
-            shutil.rmtree(upload.parent, ignore_errors=True)  # each has a folder of its own, named by its content
+        """Delete what a visit has here."""
+        if visit := self.open.pop(session, None):
+            visit.ended = True
+            shutil.rmtree(visit.folder, ignore_errors=True)
+
+    def told(self, outcomes: list[Outcome]) -> list[str]:
+        """What became of photographs, for the page: a count, then a line for each that is not as one might expect."""
+        lines = [f"coloured {sum(outcome.result == 'coloured' for outcome in outcomes)} of {len(outcomes)}"]
+        lines += [self.without_folders(outcome.error) for outcome in outcomes if outcome.error]
+        lines += [f"{Path(outcome.source).name}: {note}" for outcome in outcomes for note in outcome.notes]
+        return list(dict.fromkeys(lines))
+
+    def without_folders(self, sentence: str) -> str:
+        """A sentence with the visitors' files by their own names alone."""
+        return re.sub(rf"{re.escape(str(self.folder))}/(?:\S+/)?", "", sentence)
 
 
 def colour(
-    visit: Visit, uploads: list[Path], generator: nn.Module, name: str, config: ColorizeConfig
+    visit: Visit,
+    uploads: list[Path],
+    generators: dict[str, nn.Module],
+    size: int | None = None,
+    saturation: float = 1.0,
+    drop_gps: bool = False,
 ) -> Iterator[Outcome]:
-    """Colour uploads with one generator, by the steps of `gan-color colorize`, and add to the visit's results.
+    """Colour uploads with each generator, by the steps of `gan-color colorize`; the results are the visit's.
 
     Args:
-        visit: whose they are.
+        visit: whose they are; its earlier results are deleted.
         uploads: photographs, or what was taken for such.
-        generator: in evaluation mode.
-        name: the generator's, in the page.
-        config: what `gan-color colorize` would be told; its output is a folder of the visit.
+        generators: by the name that each has in the page, in evaluation mode.
+        size: short side the network sees, pixels; None = the size each was trained at.
+        saturation: factor on chroma.
+        drop_gps: whether to leave out where a photograph was taken.
 
     Yields:
-        What became of each.
+        What became of each, until the visit ends.
+
+    Raises:
+        GanColorError: nothing can be written, as on a full disk.
     """
-    jobs = plan(config).jobs
-    targets = {str(job.source): job.files["coloured"] for job in jobs}
-    for outcome in colour_all(generator, jobs, config, {}):
-        if outcome.result == "coloured":
-            target = targets[outcome.source]
-            thumbnail = target.with_name(f"{target.name}.thumbnail.jpg")
-            small = ImageOps.contain(photos.read_rgb(target, _THUMBNAIL), (_THUMBNAIL, _THUMBNAIL))
-            thumbnail.write_bytes(encode.encode(small, thumbnail)[0])
-            visit.results.append(Result(name, Path(outcome.source), target, thumbnail))
-        yield outcome
+    shutil.rmtree(visit.outputs, ignore_errors=True)
+    visit.results, visit.clicks = [], visit.clicks + 1
+    try:
+        for name, generator in generators.items():
+            config = ColorizeConfig(
+                inputs=tuple(map(str, uploads)),
+                checkpoint=name,
+                output=visit.outputs / _as_folder(name),
+                size=size,
+                saturation=saturation,
+                drop_gps=drop_gps,
+            )
+            jobs = plan(config).jobs
+            targets = {str(job.source): job.files["coloured"] for job in jobs}
+            for outcome in colour_all(generator, jobs, config, {}):
+                if outcome.result == "coloured":
+                    target = targets[outcome.source]
+                    visit.results.append(Result(name, Path(outcome.source), target, _thumbnail(target)))
+                yield outcome
+                if visit.ended:
+                    return
+        visit.results.sort(key=lambda result: uploads.index(result.source))  # a photograph's versions side by side
+    except (OSError, GanColorError):
+        if not visit.ended:
+            raise
+    finally:
+        if visit.ended:  # what was written since
+            shutil.rmtree(visit.folder, ignore_errors=True)
+            visit.results = []
 
 
 def grey_and_coloured(result: Result) -> tuple[Path, Path]:
@@ -153,10 +211,23 @@ def histogram(result: Result) -> Path:
 
 def bundle(visit: Visit) -> Path:
     """All results in one archive, a folder for each generator where there are several."""
-    path = visit.folder / str(visit.runs) / "coloured.zip"
+    path = visit.outputs / "coloured.zip"
+    several = len({result.generator for result in visit.results}) > 1
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for result in visit.results:
-            inside = result.target.relative_to(visit.folder / str(visit.runs))
-            several = len({each.generator for each in visit.results}) > 1
+            inside = result.target.relative_to(visit.outputs)
             archive.write(result.target, inside if several else Path(*inside.parts[1:]))
     return path
+
+
+def _thumbnail(target: Path) -> Path:
+    """A small version of a result, beside it."""
+    path = target.with_name(f"{target.name}.thumbnail.jpg")
+    small = ImageOps.contain(photos.read_rgb(target, _THUMBNAIL), (_THUMBNAIL, _THUMBNAIL))
+    path.write_bytes(encode.encode(small, path)[0])
+    return path
+
+
+def _as_folder(name: str) -> str:
+    """A generator's name as that of one folder."""
+    return "-".join(part for part in Path(name).parts if part not in ("/", "..", ".")).replace(".", "_")

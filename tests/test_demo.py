@@ -17,7 +17,7 @@ pytest.importorskip("gradio", reason="gradio is not installed: pip install 'gan-
 
 from gan_color import demo, inference, load_generator, visits
 from gan_color.__main__ import main
-from gan_color.config import ColorizeConfig, DemoConfig
+from gan_color.config import DemoConfig
 from gan_color.data import photos
 from gan_color.errors import CheckpointError, UsageError
 
@@ -46,16 +46,8 @@ def test_results_are_the_files_that_the_command_writes(pretrained, tmp_path, pho
     (tmp_path / "page").mkdir()
     everyone = visits.Visits(tmp_path / "page")
     uploads = everyone.take("me", [upload(everyone, path, path.stem) for path in inputs])
-    visit = everyone.of("me")
-    visit.runs = 1
-    config = ColorizeConfig(
-        inputs=tuple(map(str, uploads)),
-        checkpoint="",
-        output=visit.folder / "1" / "one",
-        size=64,
-        saturation=1.5,
-    )
-    told = list(visits.colour(visit, uploads, load_generator(pretrained), "one", config))
+    visit, generators = everyone.of("me"), {"one": load_generator(pretrained)}
+    told = list(visits.colour(visit, uploads, generators, size=64, saturation=1.5))
     assert [outcome.result for outcome in told] == ["coloured", "coloured", "failed"]
     assert [result.target.name for result in visit.results] == ["a.jpg", "b.gif.png"]
     for result in visit.results:
@@ -70,26 +62,75 @@ def test_results_are_the_files_that_the_command_writes(pretrained, tmp_path, pho
         }
 
 
+def test_a_photograph_stands_beside_itself_and_what_is_said_names_no_folder(pretrained, tmp_path, photo_folder):
+    everyone = visits.Visits(tmp_path)
+    (tmp_path / "notes.jpg").write_text("no picture")
+    sent = [*sorted(photo_folder.iterdir())[:2], tmp_path / "notes.jpg"]
+    uploads = everyone.take("me", [upload(everyone, path, path.stem) for path in sent])
+    generators = dict.fromkeys(["runs/gan", "runs/pretrain"], load_generator(pretrained))
+    told = everyone.told(list(visits.colour(everyone.of("me"), uploads, generators)))
+    assert [result.name for result in everyone.of("me").results] == [
+        f"photo0{number}.png · runs/{stage}" for number in (0, 1) for stage in ("gan", "pretrain")
+    ]
+    assert told[0] == "coloured 4 of 6" and told[1].startswith("notes.jpg: not a photograph") and len(told) == 4
+    with zipfile.ZipFile(visits.bundle(everyone.of("me"))) as archive:
+        assert archive.namelist()[:2] == ["runs-gan/photo00.png", "runs-pretrain/photo00.png"]
+
+
 def test_what_a_visitor_sent_is_gone_when_the_visit_ends_but_not_another_visitors(tmp_path, photo_folder):
     everyone = visits.Visits(tmp_path)
-    shared_one, own = sorted(photo_folder.iterdir())[:2]
-    both = upload(everyone, shared_one, "both")
-    everyone.take("a", [both, upload(everyone, own, "own")])
-    everyone.take("b", [both])
-    everyone.of("a").folder.mkdir()
+    photograph = next(photo_folder.iterdir())
+    mine = everyone.take("a", [upload(everyone, photograph, "hash")])
+    yours = everyone.take("b", [upload(everyone, photograph, "hash")])  # the same file: Gradio's path is the same
+    assert [path.read_bytes() for path in mine + yours] == [photograph.read_bytes()] * 2
     everyone.end("a")
-    assert [path.name for path in tmp_path.iterdir()] == ["both"]
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == yours
     everyone.end("b")
     everyone.end("b")
-    assert list(tmp_path.iterdir()) == [] and everyone.open == {}
+    assert not any(path.is_file() for path in tmp_path.rglob("*")) and everyone.open == {}
 
 
-@pytest.mark.parametrize("path", ["/etc/passwd", "../x/y.png", "{folder}/../other/y.png"])
+def test_closing_the_page_ends_its_work_and_leaves_no_file(pretrained, tmp_path, photo_folder):
+    everyone = visits.Visits(tmp_path)
+    sent = [upload(everyone, path, path.stem) for path in sorted(photo_folder.iterdir())]
+    working = visits.colour(everyone.of("me"), everyone.take("me", sent), {"one": load_generator(pretrained)})
+    assert next(working).result == "coloured"
+    everyone.end("me")
+    assert len(list(working)) < 11
+    assert not any(path.is_file() for path in tmp_path.rglob("*"))
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "{folder}/../other/y.png", "{folder}/examples/grey/coffee.jpg"])
 def test_only_uploads_are_read(tmp_path, path):
-    (tmp_path / "page").mkdir()
+    other = tmp_path / "other" / "y.png"
+    example = tmp_path / "page" / "examples" / "grey" / "coffee.jpg"
+    for file in (other, example):
+        file.parent.mkdir(parents=True)
+        file.write_bytes(b"a file")
     everyone = visits.Visits(tmp_path / "page")
-    with pytest.raises(UsageError, match="no uploaded file"):
+    with pytest.raises(UsageError, match="upload it again"):
         everyone.take("a", [{"path": path.format(folder=everyone.folder)}])
+    assert other.is_file() and example.is_file()
+
+
+def test_nobody_reads_what_another_visitor_uploaded(tmp_path, photo_folder):
+    everyone = visits.Visits(tmp_path)
+    sent = upload(everyone, next(photo_folder.iterdir()), "hash")
+    (mine,) = everyone.take("a", [sent])
+    assert everyone.take("a", [sent, {"path": str(mine)}]) == [mine]  # the page may still name it as it was sent
+    for path in (sent["path"], str(mine), str(mine.parent), str(mine.parent.parent)):
+        with pytest.raises(UsageError, match="upload it again"):
+            everyone.take("b", [{"path": path}])
+    assert mine.is_file()
+
+
+def test_a_session_is_no_path(tmp_path, photo_folder):
+    everyone = visits.Visits(tmp_path / "page")
+    (tmp_path / "page").mkdir()
+    everyone.take("../../..", [upload(everyone, next(photo_folder.iterdir()), "hash")])
+    assert everyone.of("../../..").folder.is_relative_to(everyone.folder / "visits")
+    everyone.end("../../..")
+    assert tmp_path.is_dir()
 
 
 def test_grey_is_the_lightness_that_is_kept(pretrained):

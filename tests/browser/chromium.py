@@ -17,6 +17,7 @@ from conftest import PROJECT
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
+RECORDED = Path(__file__).with_name("recorded.py")
 
 
 class Browser:
@@ -118,17 +119,27 @@ def free_port() -> int:
 
 @pytest.fixture(scope="module")
 def serve(tmp_path_factory):
-    """Start a server as a user does, wait until it says what `ready` says, and stop it behind the tests."""
+    """Start a server as a user does, wait until it says what `ready` says, and stop it behind the tests.
+
+    `asked()` of what it returns says which addresses the server's own process has asked for.
+    """
     started = []
 
     def serve(*command: str, ready: str) -> subprocess.Popen:
         said = tmp_path_factory.mktemp("server") / "said"
+        asked = said.with_name("asked")
         env = os.environ | {"OMP_NUM_THREADS": "1", "TMPDIR": str(said.parent)}
         with said.open("wb") as out:
             process = subprocess.Popen(
-                [sys.executable, "-m", *command], cwd=PROJECT, stdout=out, stderr=out, env=env, start_new_session=True
+                [sys.executable, RECORDED, asked, *command],
+                cwd=PROJECT,
+                stdout=out,
+                stderr=out,
+                env=env,
+                start_new_session=True,
             )
         process.said, process.temporary = said, said.parent
+        process.asked = lambda: set(asked.read_text().split())
         started.append(process)
         end = time.monotonic() + 120
         while ready not in said.read_text():

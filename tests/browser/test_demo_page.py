@@ -71,8 +71,8 @@ def coloured_by_the_command(pretrained: Path, out: Path, *photographs: Path) -> 
     return {path.name: path.read_bytes() for path in out.iterdir()}
 
 
-def looks_right(browser: Browser, tmp_path: Path, name: str) -> None:
-    """Keep what it looks like on a desk and on a telephone, and find no fault with it."""
+def looks_right(page, browser: Browser, tmp_path: Path, name: str) -> None:
+    """Keep what it looks like on a desk and on a telephone; nobody complained, and nobody elsewhere was asked."""
     for width in (390, 1280):
         browser.resize(width)
         time.sleep(0.3)
@@ -80,6 +80,8 @@ def looks_right(browser: Browser, tmp_path: Path, name: str) -> None:
         assert browser.fits(), width
     assert browser.hosts() == {"127.0.0.1"}
     assert browser.complaints() == []
+    assert page.asked() == {"127.0.0.1"}
+    assert "Traceback" not in page.said.read_text()
 
 
 def test_a_download_is_the_file_that_the_command_writes(page, pretrained, open_browser, tmp_path):  # noqa: F811
@@ -95,7 +97,7 @@ def test_a_download_is_the_file_that_the_command_writes(page, pretrained, open_b
     assert download(browser, "#download").read_bytes() == wanted["grandmother.jpg"]
     browser.find("#histogram button").click()
     assert browser.find("#histogram img")
-    looks_right(browser, tmp_path, "one")
+    looks_right(page, browser, tmp_path, "one")
 
 
 def test_what_is_no_image_is_said_in_words_and_ten_are_coloured_beside_it(
@@ -118,12 +120,25 @@ def test_what_is_no_image_is_said_in_words_and_ten_are_coloured_beside_it(
     send(browser, *photographs, broken)
     assert colour(browser).startswith("coloured 10 of 11\nnotes.jpg: not a photograph")
     assert len(browser.until(lambda: len(shown := browser.all("#results img")) == 10 and shown)) == 10
-    looks_right(browser, tmp_path, "ten")
+    looks_right(page, browser, tmp_path, "ten")
     with zipfile.ZipFile(download(browser, "#everything")) as archive:
         assert {name: archive.read(name) for name in archive.namelist()} == wanted
     browser.all("#results button.thumbnail-item")[3].click()
     browser.until(lambda: "photo3.png" in browser.find("#slider").text)
     assert download(browser, "#download").read_bytes() == wanted["photo3.png"]
+
+
+def test_of_a_folder_those_that_are_named_as_photographs_are_coloured(page, open_browser, tmp_path):  # noqa: F811
+    folder = tmp_path / "scans"
+    (folder / "deep").mkdir(parents=True)
+    draw_photo(1).convert("L").save(folder / "one.png")
+    draw_photo(2).convert("L").save(folder / "deep" / "two.jpg")
+    (folder / "notes.txt").write_text("a list")
+    browser = open_browser(page.url)
+    browser.until(lambda: browser.all("input[webkitdirectory]"))[0].send_keys(str(folder))
+    browser.until(lambda: len(browser.all("#photographs .file")) == 2)
+    assert said(browser) == "1 of 3 files are not named as photographs: left out"
+    assert colour(browser) == "coloured 2 of 2"
 
 
 def test_24_megapixels_are_coloured_at_their_size_and_too_large_a_file_is_refused(
@@ -166,3 +181,5 @@ def test_two_visitors_at_once_get_their_own_and_leave_nothing_behind(
     for browser in browsers:
         browser.driver.get("about:blank")
     browsers[0].until(lambda: not files_of(page))
+    assert page.asked() == {"127.0.0.1"}
+    assert "Traceback" not in page.said.read_text()
