@@ -33,6 +33,13 @@ _CHARTS = {
         "colourfulness, fake and real": ["Multiline", ["val/colorfulness$", "val/colorfulness_real$"]],
     }
 }
+# Columns of the table under HParams: options, each with a value of its type, and the tags whose last values follow.
+# One list for both stages, because TensorBoard takes that of the first run it finds, and shows the first five of each.
+_OPTIONS = {
+    **{"size": 0, "batch_size": 0, "epochs": 0, "lambda_l1": 0.0, "gan_objective": "", "architecture": "", "data": ""},
+    **{"max_steps": 0, "lr": 0.0, "lr_g": 0.0, "lr_d": 0.0, "seed": 0},
+}
+_FIGURES = ("val/l1", "val/psnr", "val/ssim", "val/delta_e", "val/colorfulness", "val/l1_and_gap")
 
 
 class Board:
@@ -70,19 +77,21 @@ class Board:
     def config(self, text: str, options: dict[str, str | float | None], step: int) -> None:
         """Show what the run was told: under Text, and under HParams, where runs compare in one table.
 
-        `SummaryWriter.add_hparams` would write a run of its own below this one, and once for all which metrics there
-        are. TensorBoard finds them itself: the last values of this run's own scalars.
+        `SummaryWriter.add_hparams` would write a run of its own below this one. Here the table's figures are the last
+        values of this run's own scalars.
 
         Args:
             text: as YAML.
             options: name to value, for the table.
             step: the first of this process; a later resume from before it takes it back.
         """
-        shown = summary.text("config", "".join(f"    {line}\n" for line in text.splitlines()))
-        _, told, _ = summary.hparams(options, {})
-        events = [Event(wall_time=time.time(), step=step, summary=shown)]
+        config = summary.text("config", "".join(f"    {line}\n" for line in text.splitlines()))
+        events = [Event(wall_time=time.time(), step=step, summary=config)]
         if step == 0:  # TensorBoard keeps the first of these that a run brings
-            events += [Event(wall_time=time.time(), summary=each) for each in (told, summary.custom_scalars(_CHARTS))]
+            columns, _, _ = summary.hparams(_OPTIONS, dict.fromkeys(_FIGURES))
+            _, row, _ = summary.hparams({name: options.get(name) for name in _OPTIONS}, {})
+            shown = columns, row, summary.custom_scalars(_CHARTS)
+            events += [Event(wall_time=time.time(), summary=each) for each in shown]
         with self.going_on("curves and grids"):
             append_whole(self.events, b"".join(map(_record, events)))
 

@@ -102,17 +102,21 @@ def lay_out(named: dict[str, str], load: Callable[[str], nn.Module], folder: Pat
             slider = gr.ImageSlider(tuple(map(str, visits.grey_and_coloured(result))), label=result.name)
         except (OSError, PhotoError):  # the next click has begun, and cleared it away
             return gr.skip(), gr.skip(), gr.skip(), gr.skip()
+        finally:
+            visit.delete_if_ended()
         return slider, gr.DownloadButton(value=result.target, visible=True), None, number
 
     def select(selected: gr.SelectData, request: gr.Request) -> tuple:
         return show(selected.index, everyone.of(request.session_hash))
 
     def histogram(number: int, request: gr.Request) -> str | None:
-        results = everyone.of(request.session_hash).results
+        visit = everyone.of(request.session_hash)
         try:
-            return str(visits.histogram(results[int(number)])) if 0 <= number < len(results) else None
+            return str(visits.histogram(visit.results[int(number)])) if 0 <= number < len(visit.results) else None
         except (OSError, PhotoError):  # as above
             return None
+        finally:
+            visit.delete_if_ended()
 
     def leave(request: gr.Request) -> None:
         everyone.end(request.session_hash)

@@ -67,6 +67,12 @@ class Visit:
         """The folder of the last click's results."""
         return self.folder / str(self.clicks)
 
+    def delete_if_ended(self) -> None:
+        """Delete everything once the page is closed; work that this overtakes asks again when it has written."""
+        if self.ended:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            self.results = []
+
 
 class Visits:
     """Every open page by its session.
@@ -101,8 +107,8 @@ class Visits:
             target = mine / path.parent.name / path.name
             if path.parent.parent == self.folder and path.is_file():
                 target.parent.mkdir(parents=True, exist_ok=True)
-                path.replace(target)
-                with contextlib.suppress(OSError):  # another visitor's file of the same content has come
+                with contextlib.suppress(OSError):  # the click took it meanwhile, or another visitor's has come
+                    path.replace(target)
                     path.parent.rmdir()
             if not target.is_file():
                 raise UsageError("a photograph is not here any more: upload it again")
@@ -120,7 +126,7 @@ class Visits:
         """Delete what a visit has here."""
         if visit := self.open.pop(session, None):
             visit.ended = True
-            shutil.rmtree(visit.folder, ignore_errors=True)
+            visit.delete_if_ended()
 
     def told(self, outcomes: list[Outcome]) -> list[str]:
         """What became of photographs, for the page: a count, then a line for each that is not as one might expect."""
@@ -184,9 +190,7 @@ def colour(
         if not visit.ended:
             raise
     finally:
-        if visit.ended:  # what was written since
-            shutil.rmtree(visit.folder, ignore_errors=True)
-            visit.results = []
+        visit.delete_if_ended()
 
 
 def grey_and_coloured(result: Result) -> tuple[Path, Path]:

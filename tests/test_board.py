@@ -87,7 +87,7 @@ def test_a_clock_that_was_put_back_changes_nothing(tmp_path, monkeypatch):
 def test_options_charts_and_config_are_there_once_after_a_resume(tmp_path):
     for resumed_at, told in ((None, "epochs: 1"), (4, "epochs: 2"), (4, "epochs: 3")):
         board = Board(tmp_path, resumed_at)
-        options = {"epochs": 1, "data": "samples", "breed": None, "amsgrad": True}
+        options = {"epochs": 1, "data": "samples", "max_steps": None, "workers": 2}
         board.config(told, options, 0 if resumed_at is None else resumed_at + 1)
         board.scalars({"loss/G": 1.0}, 4 if resumed_at is None else 5)
     read = plugin_event_accumulator.EventAccumulator(str(tmp_path), {"tensors": 0}).Reload()
@@ -98,7 +98,10 @@ def test_options_charts_and_config_are_there_once_after_a_resume(tmp_path):
     options = {
         name: value.number_value or value.string_value for name, value in told.session_start_info.hparams.items()
     }
-    assert options == {"epochs": 1, "data": "samples", "amsgrad": 1}
+    assert options == {"epochs": 1, "data": "samples"}
+    table = HParamsPluginData.FromString(read.SummaryMetadata("_hparams_/experiment").plugin_data.content).experiment
+    assert {"lr", "lambda_l1"} <= {info.name for info in table.hparam_infos}  # of either stage
+    assert table.metric_infos[0].name.tag == "val/l1"
     (layout,) = read.Tensors("custom_scalars__config__")
     (category,) = Layout.FromString(layout.tensor_proto.string_val[0]).category
     assert list(category.chart[0].multiline.tag) == ["loss/G$", "loss/D$"] and len(category.chart) == 3

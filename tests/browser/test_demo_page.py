@@ -61,7 +61,8 @@ def download(browser: Browser, button: str) -> Path:
 
     def arrived():
         new = set(browser.downloads.iterdir()) - here
-        return next((path for path in new if path.suffix not in (".crdownload", ".tmp")), None)
+        begun = [path for path in new if path.name.startswith(".") or path.suffix == ".crdownload"]
+        return not begun and next((path for path in new if path.stat().st_size), None)
 
     return browser.until(arrived)
 
@@ -115,7 +116,7 @@ def test_what_is_no_image_is_said_in_words_and_ten_are_coloured_beside_it(
     browser = open_browser(page.url)
     send(browser, broken)
     assert re.fullmatch(r"coloured 0 of 1\nnotes.jpg: not a photograph in a format of [A-Z, ]+", colour(browser))
-    assert "not a photograph" in browser.find(".toast-text, .toast-body").text
+    browser.until(lambda: "not a photograph" in browser.find(".toast-body").text)
     browser.driver.refresh()
     send(browser, *photographs, broken)
     assert colour(browser).startswith("coloured 10 of 11\nnotes.jpg: not a photograph")
@@ -156,7 +157,7 @@ def test_24_megapixels_are_coloured_at_their_size_and_too_large_a_file_is_refuse
     browser.driver.refresh()
     browser.find("#photographs")
     browser.all("#photographs input[type=file]")[0].send_keys(str(too_large))
-    assert "size" in browser.find(".toast-text, .toast-body").text.lower()
+    browser.until(lambda: "size" in browser.find(".toast-body").text.lower())
 
 
 def test_two_visitors_at_once_get_their_own_and_leave_nothing_behind(

@@ -1,6 +1,8 @@
 """TensorBoard as a user sees it, on a small run of both stages."""
 
+import json
 import shutil
+from pathlib import Path
 
 import pytest
 from chromium import free_port, open_browser, serve  # noqa: F401
@@ -20,8 +22,15 @@ def page(pretrained, photo_folder, tmp_path_factory, serve):  # noqa: F811
     main(["gan", *options, "--max-steps", "2"])
     main(["gan", "--resume", "--out", str(runs / "gan"), "--max-steps", "4"])
     port = free_port()
-    serve("tensorboard.main", "--logdir", str(runs), "--port", str(port), ready="http://")
-    return f"http://localhost:{port}"
+    server = serve("tensorboard.main", "--logdir", str(runs), "--port", str(port), ready="http://")
+    server.url, server.runs = f"http://localhost:{port}", runs
+    return server
+
+
+def last_of(run: Path, tag: str) -> str:
+    """A tag's last value as TensorBoard writes it in its table."""
+    lines = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
+    return f"{[line[tag] for line in lines if tag in line][-1]:#.5g}"
 
 
 def text_of(browser) -> str:
@@ -51,10 +60,12 @@ TABS = {
 
 
 def test_a_run_of_both_stages_is_found_in_each_tab(page, open_browser, tmp_path):  # noqa: F811
-    browser = open_browser(page)
+    browser = open_browser(page.url)
     for tab, (texts, pictures) in TABS.items():
         browser.driver.get("about:blank")
-        browser.driver.get(f"{page}/#{tab}")
+        browser.driver.get(f"{page.url}/#{tab}")
+        if tab == "hparams":
+            texts = [*texts, *(last_of(page.runs / run, "val/l1") for run in ("pretrain", "gan"))]
         for text in texts:
             browser.until(lambda text=text: text in text_of(browser), 30)
         browser.until(lambda pictures=pictures: pictures_of(browser) >= pictures, 30)
@@ -63,3 +74,4 @@ def test_a_run_of_both_stages_is_found_in_each_tab(page, open_browser, tmp_path)
             browser.shoot(tmp_path / f"tensorboard-{tab}-{width}.png")
     assert browser.hosts() == {"localhost"}
     assert browser.complaints() == []
+    assert page.asked() <= {"localhost", "127.0.0.1", "::1"}
