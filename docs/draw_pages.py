@@ -1,9 +1,9 @@
 """Draw the screenshots in README.
 
-python docs/draw_pages.py RUNS PHOTOGRAPH
+python docs/draw_pages.py GENERATORS RUNS PHOTOGRAPH
 
-RUNS is a folder with the runs of both stages, `pretrain` and `gan`. Needs chromium and chromedriver. Writes
-docs/demo.jpg and docs/tensorboard.jpg.
+Both folders hold the runs of both stages, `pretrain` and `gan`: those whose generators docs/demo.jpg shows, and those
+whose curves and grids docs/tensorboard.jpg shows. Needs chromium and chromedriver.
 """
 
 import subprocess
@@ -25,11 +25,11 @@ def is_loaded(picture) -> bool:
     return picture.get_property("naturalWidth") > 0
 
 
-def main(runs: Path, photograph: Path) -> None:
+def main(generators: Path, runs: Path, photograph: Path) -> None:
     """Serve both pages, colour a photograph in one, and keep what they look like."""
     ports = free_port(), free_port()
-    generators = [f"--checkpoint={runs / stage}" for stage in ("gan", "pretrain")]
-    demo = [sys.executable, "-m", "gan_color", "demo", *generators, "--port", str(ports[0])]
+    offered = [f"--checkpoint={generators / stage}" for stage in ("gan", "pretrain")]
+    demo = [sys.executable, "-m", "gan_color", "demo", *offered, "--port", str(ports[0])]
     board = [sys.executable, "-m", "tensorboard.main", "--logdir", str(runs), "--port", str(ports[1])]
     servers = [subprocess.Popen(demo, stdout=subprocess.PIPE), subprocess.Popen(board, stderr=subprocess.DEVNULL)]
     servers[0].stdout.readline()
@@ -48,12 +48,18 @@ def main(runs: Path, photograph: Path) -> None:
             browser.until(lambda: len(shown := browser.all("#slider img")) == 2 and all(map(is_loaded, shown)))
             time.sleep(3)
             browser.shoot(Path(folder) / "demo.png")
-            browser.driver.get(f"http://localhost:{ports[1]}/#images")
-            time.sleep(10)
-            browser.shoot(Path(folder) / "tensorboard.png")
             Image.open(Path(folder) / "demo.png").convert("RGB").save(DOCS / "demo.jpg", quality=85)
-            grids = Image.open(Path(folder) / "tensorboard.png").crop((320, 64, 1080, 690))
-            grids.convert("RGB").save(DOCS / "tensorboard.jpg", quality=85)
+            tabs = []
+            for tab, box in (("custom_scalars", (330, 64, 1045, 400)), ("images", (330, 116, 1075, 690))):
+                browser.driver.get("about:blank")
+                browser.driver.get(f"http://localhost:{ports[1]}/#{tab}")
+                time.sleep(12)
+                browser.shoot(Path(folder) / f"{tab}.png")
+                tabs.append(Image.open(Path(folder) / f"{tab}.png").crop(box).convert("RGB"))
+            page = Image.new("RGB", (max(tab.width for tab in tabs), sum(tab.height for tab in tabs)), "white")
+            for tab, top in zip(tabs, (0, tabs[0].height), strict=True):
+                page.paste(tab, (0, top))
+            page.save(DOCS / "tensorboard.jpg", quality=85)
         finally:
             browser.driver.quit()
             for server in servers:
@@ -62,4 +68,4 @@ def main(runs: Path, photograph: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(*map(Path, sys.argv[1:4]))
