@@ -21,7 +21,7 @@ from PIL import Image
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(PROJECT / "tests" / "browser"), str(PROJECT / "tests"), str(PROJECT)]
 
-from chromium import Browser, free_port  # noqa: E402
+from chromium import Browser, choose, free_port  # noqa: E402
 
 from gan_color import colorize, load_generator  # noqa: E402
 
@@ -36,14 +36,10 @@ def memory_of(pid: int) -> float:
 
 def click_to_picture(browser: Browser, photograph: Path, width: int) -> float:
     """Upload a photograph, click, wait until the slider shows it: seconds from the click on."""
-    clear = [each for each in browser.all("#photographs button[aria-label*='lear']") if each.is_displayed()]
-    if clear:
-        clear[0].click()
-        browser.until(lambda: not browser.all("#photographs .file"))
-    browser.until(lambda: browser.all("#photographs input[type=file]"))[0].send_keys(str(photograph))
+    choose(browser, photograph)
     browser.until(lambda: photograph.stem in browser.find("#photographs").text)
     begun = time.perf_counter()
-    browser.find("#colour").click()
+    browser.click("#colour")
     browser.until(
         lambda: (
             photograph.name in browser.find("#slider").text

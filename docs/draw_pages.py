@@ -17,7 +17,7 @@ from PIL import Image
 DOCS = Path(__file__).resolve().parent
 sys.path[:0] = [str(DOCS.parent / "tests" / "browser"), str(DOCS.parent / "tests"), str(DOCS.parent)]
 
-from chromium import Browser, free_port  # noqa: E402
+from chromium import Browser, choose, free_port  # noqa: E402
 
 
 def is_loaded(picture) -> bool:
@@ -39,11 +39,11 @@ def main(generators: Path, runs: Path, photograph: Path) -> None:
             browser.resize(1280, 860)
             browser.driver.get(f"http://127.0.0.1:{ports[0]}")
             browser.find("#colour")
-            browser.until(lambda: browser.all("#photographs input[type=file]"))[0].send_keys(str(photograph.resolve()))
+            choose(browser, photograph.resolve())
             browser.until(lambda: browser.all("#photographs .file"))
             for box in browser.all("#generators input[type=checkbox]")[1:]:
                 box.click()
-            browser.find("#colour").click()
+            browser.click("#colour")
             browser.until(lambda: len(browser.all("#results img")) == 2, 120)
             browser.until(lambda: len(shown := browser.all("#slider img")) == 2 and all(map(is_loaded, shown)))
             time.sleep(3)

@@ -42,19 +42,23 @@ class Browser:
         """The first element that is seen."""
         return self.until(lambda: next((each for each in self.all(selector) if each.is_displayed()), None), wait)
 
+    def click(self, selector: str) -> None:
+        """Click on an element as soon as nothing lies over it: the page moves while it is drawn."""
+        self.until(lambda: self.find(selector).click() is None)
+
     def all(self, selector: str) -> list:
         return self.driver.find_elements("css selector", selector)
 
     def until(self, found, wait: float = 60):
         """What a function finds, as soon as it finds something."""
-        from selenium.common import StaleElementReferenceException
+        from selenium.common import ElementClickInterceptedException, StaleElementReferenceException
 
         end = time.monotonic() + wait
         while time.monotonic() < end:
             try:
                 if value := found():
                     return value
-            except StaleElementReferenceException:
+            except (ElementClickInterceptedException, StaleElementReferenceException):
                 pass
             time.sleep(0.05)
         self.shoot(self.downloads / "failed.png")
@@ -88,6 +92,16 @@ class Browser:
         return self.driver.execute_script(
             "return document.documentElement.scrollWidth <= document.documentElement.clientWidth"
         )
+
+
+def choose(browser: Browser, *photographs: Path) -> None:
+    """Choose photographs in the page that colours them, instead of those before."""
+    browser.find("#photographs")
+    if browser.all("#photographs .file"):
+        browser.click("#photographs button[aria-label*='lear']")
+        browser.until(lambda: not browser.all("#photographs .file"))
+    chooser = browser.until(lambda: browser.all("#photographs input[type=file]"))[0]
+    chooser.send_keys("\n".join(map(str, photographs)))
 
 
 @pytest.fixture
