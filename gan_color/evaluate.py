@@ -164,7 +164,7 @@ def _protocol(config: EvaluateConfig, generators: dict[str, nn.Module], size: in
     gpu = f" ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else ""
     resamples = f"{bootstrap.RESAMPLES} resamples, seed {bootstrap.SEED}"
     return {
-        "resize": f"{_RESIZED[config.resize]}, resized to {size}x{size} by Pillow's antialiased bicubic filter",
+        "resize": f"{_RESIZED[config.resize]}, resized to {size}x{size} by torch's antialiased bicubic filter",
         "size": size,
         "colours_outside_srgb": "chroma lowered at constant L* and hue",
         "intervals": f"95 %, percentile bootstrap over photographs, {resamples}",

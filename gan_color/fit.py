@@ -18,6 +18,7 @@ from gan_color import checkpoint, distributed, model_card, run_state
 from gan_color.board import Board
 from gan_color.config import TrainConfig
 from gan_color.data import lab
+from gan_color.data.order import RunOrder
 from gan_color.distributed import say
 from gan_color.errors import GanColorError, Stopped, WriteError, shown
 from gan_color.guard import Guard
@@ -102,7 +103,7 @@ def fit(stage: Stage, config: TrainConfig, prepared: Prepared) -> None:
     # Load in the background from here to the last step; every process takes its part of each batch.
     workers = _workers(config.workers, device)
     rank, world = distributed.rank(), distributed.world()
-    order = lab.RunOrder(len(prepared.train), config.batch_size, first_step, last_step, config.seed, rank, world)
+    order = RunOrder(len(prepared.train), config.batch_size, first_step, last_step, config.seed, rank, world)
     batches = lab.loader(prepared.train, order, workers, pin_memory=device.type == "cuda")
     # The same photographs in every grid: some to validate, some to train on.
     grids = {}
@@ -180,13 +181,11 @@ def fit(stage: Stage, config: TrainConfig, prepared: Prepared) -> None:
     # With several processes none can save alone: the others wait in the step that this one cannot take.
     with caught_signals() as caught, bar, saved_before_photo_errors(lambda: save(step) if world == 1 else None):
         meter.start_clock()
-        for step, (L, ab) in enumerate(lab.read_batches(batches), start=first_step + 1):
+        for step, (L, ab) in enumerate(lab.read_batches(batches, device), start=first_step + 1):
             scale = lr_scale((step - 1) / last_step, config.warmup, config.decay_from)
             for name, optimizer in stage.optimizers.items():
                 for group in optimizer.param_groups:
                     group["lr"] = base_lr[name] * scale
-            L = L.to(device, non_blocking=True, memory_format=torch.channels_last)
-            ab = ab.to(device, non_blocking=True, memory_format=torch.channels_last)
             meter.add(stage.step(L, ab), config.batch_size, stage.guard.tripped)
             bar.update()
 
@@ -289,7 +288,7 @@ def _last_chance(step: int, config: TrainConfig) -> Iterator[None]:
 
 def _photographs_of(step: int, config: TrainConfig, prepared: Prepared) -> str:
     """The photographs that all processes together took at a step: some of them by name, and how many more."""
-    (items,) = lab.RunOrder(len(prepared.train), config.batch_size, step - 1, step, config.seed)
+    (items,) = RunOrder(len(prepared.train), config.batch_size, step - 1, step, config.seed)
     paths = [shown(path) for path in dict.fromkeys(map(prepared.train.path_of, items))]
     return ", ".join(paths[:16]) + (f" and {len(paths) - 16} more" if len(paths) > 16 else "")
 

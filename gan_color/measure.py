@@ -117,8 +117,7 @@ def measure(
     classes = torch.tensor([-1 if (known := class_of(path)) is None else known for path in dataset.paths])
     parts = [range(i, min(i + batch_size, len(dataset))) for i in range(0, len(dataset), batch_size)]
     bar = tqdm(total=len(dataset), desc="measuring", unit="photo", disable=None)
-    for part, (L, ab) in zip(parts, lab.read_batches(lab.loader(dataset, parts, workers)), strict=True):
-        L, ab = L.to(device), ab.to(device)
+    for part, (L, ab) in zip(parts, lab.read_batches(lab.loader(dataset, parts, workers), device), strict=True):
         coloured = dict(_colourings(L, ab, generators, halved))
         if device.type == "mps":  # it has no float64
             L, ab, coloured = L.cpu(), ab.cpu(), {name: fake_ab.cpu() for name, fake_ab in coloured.items()}

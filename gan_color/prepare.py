@@ -9,7 +9,7 @@ import torch
 
 from gan_color import checkpoint, distributed, generators, run_state
 from gan_color.config import MAY_CHANGE_ON_RESUME, TrainConfig
-from gan_color.data import lab, sources
+from gan_color.data import lab, order, sources
 from gan_color.device import choose_device, choose_precision, precision_name
 from gan_color.distributed import say
 from gan_color.errors import CheckpointError, DataError, UsageError, shown
@@ -131,7 +131,7 @@ def prepare(config: TrainConfig, state: dict | None) -> Prepared:
     crops = config.crops or sources.default_crops(config.data)
     train = lab.LabDataset(found.train, config.size, True, config.seed, crops, config.min_crop, config.resize)
     val = lab.LabDataset(spread(found.val, config.val_count), config.size, resize=config.resize)
-    per_epoch = lab.steps_per_epoch(len(train), config.batch_size)
+    per_epoch = order.steps_per_epoch(len(train), config.batch_size)
     last_step = min(config.epochs * per_epoch, config.max_steps or config.epochs * per_epoch)
     for line in found.report:
         say(f"left out, {line}")

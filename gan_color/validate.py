@@ -52,8 +52,7 @@ def validate(generator: nn.Module, batches: DataLoader, device: torch.device, co
         that gap: 0 for the true colours, 2 for grey.
     """
     sums = dict.fromkeys(_VAL_TAGS, 0.0)
-    for L, ab in lab.read_batches(batches):
-        L, ab = L.to(device), ab.to(device)
+    for L, ab in lab.read_batches(batches, device):
         fake_ab = generate(generator, L)
         if device.type == "mps":
             L, ab, fake_ab = L.cpu(), ab.cpu(), fake_ab.cpu()  # MPS has no float64

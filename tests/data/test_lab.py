@@ -21,9 +21,10 @@ from skimage.color import rgb2lab
 from torch import Tensor
 
 from gan_color.color import lab_to_rgb, to_lab_units
-from gan_color.data import lab
-from gan_color.data.lab import LabDataset, RunOrder, loader, read_batches, steps_per_epoch
-from gan_color.data.photos import find_photos
+from gan_color.data import loading
+from gan_color.data.lab import LabDataset, loader, read_batches
+from gan_color.data.order import RunOrder, steps_per_epoch
+from gan_color.data.photos import find_photos, read_rgb
 from gan_color.errors import GanColorError, PhotoError, UsageError, shown
 
 # Levels that red rises by a pixel to the right, and green by a pixel down, in the drawn gradient.
@@ -97,7 +98,7 @@ def test_black_white_and_red_have_their_known_lab_values(tmp_path):
 
 
 @pytest.mark.parametrize(("width", "height"), [(64, 64), (128, 64), (64, 96), (90, 90), (40, 40), (200, 100), (50, 70)])
-def test_without_training_an_item_is_the_middle_square_in_lab(tmp_path, width, height):
+def test_without_training_an_item_is_the_middle_square_as_pillow_resizes_it(tmp_path, width, height):
     size = 32
     photo = draw_photo(1, width, height)
     dataset = LabDataset([saved(tmp_path / "photo.png", photo)], size)
@@ -110,7 +111,26 @@ def test_without_training_an_item_is_the_middle_square_in_lab(tmp_path, width, h
     else:
         left, top = (whole.width - size) // 2, (whole.height - size) // 2
         middle = whole.crop((left, top, left + size, top + size))
-    assert np.abs(lab_of(dataset[0]) - rgb2lab(np.asarray(middle))).max() < 1e-3
+    shown_rgb = rgb_of(dataset[0])
+    assert np.abs(shown_rgb.astype(int) - np.asarray(middle)).max() <= 1
+    assert np.abs(lab_of(dataset[0]) - rgb2lab(shown_rgb)).max() < 1e-3
+    assert np.array_equal(dataset.rgb(0).permute(1, 2, 0), shown_rgb)
+
+
+def test_real_photographs_are_resized_as_pillow_does_but_for_single_pixels(shared):
+    paths = find_photos(shared / "data" / "scenes" / "val")[::12]
+    dataset = LabDataset(paths, 96, resize="squash")
+    for path, number in zip(paths, range(len(paths)), strict=True):
+        pillows = read_rgb(path, min_side=96).resize((96, 96), Image.Resampling.BICUBIC)
+        off = np.abs(dataset.photo(number).astype(int) - np.asarray(pillows))
+        assert off.mean() < 0.3 and (off > 1).mean() < 1e-3 and off.max() <= 8, path.name
+
+
+def test_a_photograph_is_brought_to_the_smallest_size_that_every_crop_is_taken_from(tmp_path):
+    paths = [saved(tmp_path / f"{size}.png", draw_photo(1, *size)) for size in ((300, 200), (90, 160), (80, 64))]
+    dataset = LabDataset(paths, 64, train=True, min_crop=0.6)
+    assert [dataset.photo(number).shape for number in range(3)] == [(107, 160, 3), (160, 90, 3), (64, 80, 3)]
+    assert LabDataset(paths, 64).photo(0).shape == (64, 64, 3)
 
 
 def test_without_training_an_item_is_always_the_same(photo_folder):
@@ -126,8 +146,8 @@ def test_without_training_an_item_is_always_the_same(photo_folder):
 def test_a_jpeg_decoded_small_gives_nearly_the_item_of_the_whole(tmp_path, train):
     # Detail down to 3 pixels, on top of broad colours: what is decoded too small is seen to be blurred.
     specks = Image.fromarray(np.random.default_rng(0).integers(0, 256, (300, 400), dtype=np.uint8))
-    detail = specks.resize((1200, 900), Image.Resampling.NEAREST).convert("RGB")
-    Image.blend(draw_photo(2, 1200, 900), detail, 0.4).save(tmp_path / "photo.jpg", quality=95)
+    detail = specks.resize((1200, 896), Image.Resampling.NEAREST).convert("RGB")
+    Image.blend(draw_photo(2, 1200, 896), detail, 0.4).save(tmp_path / "photo.jpg", quality=95)
     Image.open(tmp_path / "photo.jpg").save(tmp_path / "photo.png")
     options = {"size": 200, "train": train, "crops": 6, "min_crop": 0.3}
     of_jpeg, of_png = (LabDataset([tmp_path / name], **options) for name in ("photo.jpg", "photo.png"))
@@ -510,7 +530,8 @@ def test_a_process_ends_though_it_is_still_loading(tmp_path, photo_folder, end, 
     shutil.copytree(photo_folder, tmp_path / "photos")
     script = f"""
 from pathlib import Path
-from gan_color.data.lab import LabDataset, RunOrder, loader, read_batches
+from gan_color.data.lab import LabDataset, loader, read_batches
+from gan_color.data.order import RunOrder
 from gan_color.data.photos import find_photos
 from gan_color.errors import Stopped, one_line_errors
 
@@ -552,7 +573,7 @@ def killed_while_loading(photo_folder, kills_at: Collection[int]) -> list[tuple[
 
 
 def test_a_worker_that_dies_is_replaced_at_the_same_batch(photo_folder, capsys, monkeypatch):
-    monkeypatch.setattr(lab, "_LOOK_EVERY", 1)
+    monkeypatch.setattr(loading, "_LOOK_EVERY", 1)
     read = killed_while_loading(photo_folder, [2])
     assert "loading begins anew at the same batch" in capsys.readouterr().out
     assert len(read) == 30
@@ -561,7 +582,7 @@ def test_a_worker_that_dies_is_replaced_at_the_same_batch(photo_folder, capsys, 
 
 
 def test_workers_that_die_again_are_an_error_with_the_cure(photo_folder, monkeypatch):
-    monkeypatch.setattr(lab, "_LOOK_EVERY", 1)
+    monkeypatch.setattr(loading, "_LOOK_EVERY", 1)
     with pytest.raises(GanColorError, match=r"die \(.*--workers 0") as caught:
         killed_while_loading(photo_folder, range(1, 30))
     assert "\n" not in str(caught.value)
@@ -569,13 +590,13 @@ def test_workers_that_die_again_are_an_error_with_the_cure(photo_folder, monkeyp
 
 def test_a_worker_that_is_stuck_is_an_error_that_names_what_it_reads(photo_folder, monkeypatch):
     class Stuck(LabDataset):
-        def __getitem__(self, item):
+        def rgb(self, item):
             if item == 7:
                 time.sleep(60)
-            return super().__getitem__(item)
+            return super().rgb(item)
 
-    monkeypatch.setattr(lab, "_LOOK_EVERY", 1)
-    monkeypatch.setattr(lab, "_PATIENCE", 2)
+    monkeypatch.setattr(loading, "_LOOK_EVERY", 1)
+    monkeypatch.setattr(loading, "_PATIENCE", 2)
     paths = find_photos(photo_folder)
     with closing(read_batches(loader(Stuck(paths, 16), [[0, 1], [6, 7]], 1))) as batches:
         next(batches)

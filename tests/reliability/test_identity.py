@@ -15,6 +15,7 @@ from conftest import draw_photo
 from runs import difference, options
 
 from gan_color.data import lab, sources
+from gan_color.data.order import RunOrder
 
 GOLDEN = Path(__file__).parent / "golden_losses.json"
 
@@ -78,7 +79,7 @@ def test_batches_are_the_same_with_any_number_of_workers(photo_folder, full, fig
     dataset = lab.LabDataset(sorted(photo_folder.iterdir()), 32, train=True, seed=3)
 
     def digest(workers: int) -> str:
-        order = lab.RunOrder(len(dataset), 4, 0, 9, seed=3)
+        order = RunOrder(len(dataset), 4, 0, 9, seed=3)
         seen = [torch.cat([L, ab], 1) for L, ab in lab.read_batches(lab.loader(dataset, order, workers))]
         return torch.stack(seen).numpy().tobytes().hex()
 

@@ -20,7 +20,7 @@ class Guard(NamedTuple):
     test: str
 
 
-CHECKPOINT, FIT, LOADER = "gan_color/checkpoint.py", "gan_color/fit.py", "gan_color/data/lab.py"
+CHECKPOINT, FIT, LOADING = "gan_color/checkpoint.py", "gan_color/fit.py", "gan_color/data/loading.py"
 POINTS = "tests/reliability/test_crash_points.py"
 BAD = "tests/reliability/test_bad_checkpoints.py"
 
@@ -174,21 +174,21 @@ GUARDS = [
     ),
     Guard(
         "workers leave signals to the run",
-        LOADER,
+        LOADING,
         "        signal.signal(signum, signal.SIG_IGN)\n",
         "        pass\n",
         "tests/data/test_lab.py::test_workers_outlive_the_signals_that_every_process_of_a_run_may_get",
     ),
     Guard(
         "the order does not depend on where a run was cut off",
-        LOADER,
+        "gan_color/data/order.py",
         "        for step in range(self.first_step, self.last_step):",
         "        for step in range(0, self.last_step - self.first_step):",
         "tests/reliability/test_kills.py::test_resumed_at_every_step",
     ),
     Guard(
         "augmentation is a function of (seed, epoch, index)",
-        LOADER,
+        "gan_color/data/lab.py",
         "np.random.default_rng((self.seed, _AUGMENTATION, epoch, index))",
         "np.random.default_rng()",
         "tests/reliability/test_identity.py::test_batches_are_the_same_with_any_number_of_workers",
