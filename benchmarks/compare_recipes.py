@@ -31,7 +31,7 @@ from tqdm import tqdm
 
 from gan_color import color, images, load_generator
 from gan_color.checkpoint import write_atomically
-from gan_color.data import LabDataset, lab, sources
+from gan_color.data import LabDataset, lab, split
 from gan_color.errors import GanColorError, UsageError, one_line_errors
 from gan_color.prepare import spread
 from gan_color.validate import generate, validate
@@ -167,7 +167,7 @@ class Grey(nn.Module):
 
 def compare(options: Options, runs: dict[str, tuple[Path, dict]]) -> None:
     """Measure every generator on the same held-out photographs; write the table and the sheet."""
-    found = sources.photographs(options.data, options.data_root)
+    found = split.photographs(options.data, options.data_root)
     dataset = LabDataset(spread(found.val, options.val_count), options.size)
     batches = lab.loader(dataset, [range(i, min(i + 16, len(dataset))) for i in range(0, len(dataset), 16)], workers=0)
     shown = [dataset[i] for i in spread(range(len(dataset)), 8)]

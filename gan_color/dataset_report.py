@@ -13,10 +13,10 @@ from gan_color import pictures
 from gan_color.checkpoint import require_new, write_atomically
 from gan_color.config import DataConfig
 from gan_color.contact_sheet import contact_sheet, join
-from gan_color.data import duplicates, photos, scan, sources
+from gan_color.data import duplicates, photos, scan, sources, split
 from gan_color.data.duplicates import Signature
 from gan_color.data.scan import Look
-from gan_color.data.sources import Photographs
+from gan_color.data.split import Photographs
 from gan_color.errors import DataError, SomeFailed, shown
 from gan_color.prepare import spread
 
@@ -56,7 +56,7 @@ def run(config: DataConfig) -> None:
     seen = _see(list(dict.fromkeys(train + (val or []))))
     refusal = None
     try:
-        chosen = sources.choose(
+        chosen = split.choose(
             config.data,
             seen.looks,
             val,

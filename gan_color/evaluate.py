@@ -18,7 +18,7 @@ from gan_color.checkpoint import load_generator, require_new, write_atomically
 from gan_color.classifier import Classifier, class_of
 from gan_color.config import EvaluateConfig
 from gan_color.contact_sheet import contact_sheet, join
-from gan_color.data import lab, scan, sources
+from gan_color.data import lab, scan, sources, split
 from gan_color.data.scan import Look
 from gan_color.device import choose_device
 from gan_color.errors import DataError, SomeFailed, UsageError, shown
@@ -137,7 +137,7 @@ def _choose(config: EvaluateConfig) -> Chosen:
         )
     near_grey = len(looks) - len(unreadable) - len(usable)
     if part != "all" and not brought:
-        sides = sources.choose(config.data, looks, None, config.val_share, config.split, config.min_chroma, 1.0)
+        sides = split.choose(config.data, looks, None, config.val_share, config.split, config.min_chroma, 1.0)
         held_out = set(sides.val if part == "val" else sides.test)
         usable = [look for look in usable if look.path in held_out]
     usable = spread(usable, config.count)

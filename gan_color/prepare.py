@@ -9,7 +9,7 @@ import torch
 
 from gan_color import checkpoint, distributed, generators, run_state
 from gan_color.config import MAY_CHANGE_ON_RESUME, TrainConfig
-from gan_color.data import lab, order, sources
+from gan_color.data import lab, order, sources, split
 from gan_color.device import choose_device, choose_precision, precision_name
 from gan_color.distributed import say
 from gan_color.errors import CheckpointError, DataError, UsageError, shown
@@ -115,7 +115,7 @@ def prepare(config: TrainConfig, state: dict | None) -> Prepared:
     told = {f"--{name.replace('_', '-')}": value for name, value in to_dict(config).items() if name not in _MAY_DIFFER}
     distributed.require_agreement(told | {"versions": versions(), "the state of step": state and state["step"]})
     with distributed.first_process_first():  # it downloads what the others then find
-        found = sources.photographs(
+        found = split.photographs(
             config.data,
             config.data_root,
             breed=config.breed,

@@ -10,7 +10,7 @@ from conftest import draw_photo
 from PIL import Image
 
 from gan_color.__main__ import main
-from gan_color.data import sources
+from gan_color.data import split
 
 
 def run(*argv) -> int:
@@ -41,7 +41,7 @@ def test_it_sees_what_a_training_sees(collection, tmp_path, capsys):
     assert run(collection, "--out", tmp_path / "out", "--json", tmp_path / "found.json", "--val-share", "0.3") == 3
     found = json.loads((tmp_path / "found.json").read_text())
     assert (tmp_path / "out" / "data.json").read_bytes() == (tmp_path / "found.json").read_bytes()
-    trained = sources.photographs(str(collection), Path(), val_share=0.3, show_progress=False)
+    trained = split.photographs(str(collection), Path(), val_share=0.3, show_progress=False)
     assert (found["train"], found["val"], found["digest"]) == (len(trained.train), len(trained.val), trained.digest)
     assert found["files"] == 15 and found["train"] + found["val"] == 12
     assert len(found["unreadable"]) == 1 and found["unreadable"][0].startswith(f"{collection / 'broken.jpg'}: ")

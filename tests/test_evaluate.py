@@ -19,7 +19,7 @@ from torchvision import models
 from gan_color import bootstrap, color, load_generator
 from gan_color.__main__ import main
 from gan_color.classifier import Classifier
-from gan_color.data import lab, sources
+from gan_color.data import lab, split
 from gan_color.data.photos import find_photos
 from gan_color.validate import validate
 
@@ -206,7 +206,7 @@ def test_bad_files_are_named_and_the_others_measured(pretrained, photo_folder, t
 
 
 def test_part_val_is_what_a_training_holds_out(pretrained, photo_folder, tmp_path):
-    held_out = sources.photographs(str(photo_folder), Path(), val_share=0.4, show_progress=False).val
+    held_out = split.photographs(str(photo_folder), Path(), val_share=0.4, show_progress=False).val
     options = ("--part", "val", "--val-share", "0.4", "--workers", "0", "--out", tmp_path / "out")
     assert run(photo_folder, "--checkpoint", pretrained, *options) == 0
     with (tmp_path / "out" / "per_image.csv").open(newline="") as file:
@@ -222,7 +222,7 @@ def test_part_val_is_what_a_training_holds_out(pretrained, photo_folder, tmp_pat
 
 @pytest.mark.parametrize("part", ["val", "test"])
 def test_parts_of_a_split_by_counts_are_those_of_a_training(part, pretrained, photo_folder, tmp_path):
-    sides = sources.photographs(str(photo_folder), Path(), split="5/2/3", show_progress=False)
+    sides = split.photographs(str(photo_folder), Path(), split="5/2/3", show_progress=False)
     options = ("--part", part, "--split", "5/2/3", "--workers", "0", "--out", tmp_path / "out")
     assert run(photo_folder, "--checkpoint", pretrained, *options) == 0
     with (tmp_path / "out" / "per_image.csv").open(newline="") as file:

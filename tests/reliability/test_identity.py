@@ -14,7 +14,7 @@ import torch
 from conftest import draw_photo
 from runs import difference, options
 
-from gan_color.data import lab, sources
+from gan_color.data import lab, split
 from gan_color.data.order import RunOrder
 
 GOLDEN = Path(__file__).parent / "golden_losses.json"
@@ -62,14 +62,14 @@ def test_photographs_are_the_same_wherever_they_lie(tmp_path, full, chance, figu
     folder.mkdir()
     for seed in range(24):
         draw_photo(seed, 40, 36).save(folder / f"{seed:02d}.png")
-    first = sources.photographs(str(folder), tmp_path)
+    first = split.photographs(str(folder), tmp_path)
     scandir, times = os.scandir, 40 if full else 5
     for number in range(times):
         moved = tmp_path / f"moved{number}"
         shutil.copytree(folder, moved)
         with monkeypatch.context() as patched:
             patched.setattr(os, "scandir", lambda path: chance.permuted(list(scandir(path))).tolist())
-            again = sources.photographs(str(moved), tmp_path)
+            again = split.photographs(str(moved), tmp_path)
         assert again.digest == first.digest
         assert [path.name for path in again.train + again.val] == [path.name for path in first.train + first.val]
     figure("M", f"{times} of {times} moved and shuffled folders: same digest, split and order")
@@ -100,8 +100,8 @@ def test_what_is_held_out_is_never_trained_on(tmp_path, full, chance, figure):
         twins = chance.choice(12, int(chance.integers(1, 6)), replace=False)
         for twin in twins:
             shutil.copy(folder / "train" / f"{twin}.png", folder / "val" / f"other{twin}.png")
-        split = sources.photographs(str(folder), tmp_path)
-        kept = {path.stem for path in split.train}
+        chosen = split.photographs(str(folder), tmp_path)
+        kept = {path.stem for path in chosen.train}
         planted, found = planted + len(twins), found + sum(str(twin) not in kept for twin in twins)
         assert len(kept) == 12 - len(twins)
     figure("M", f"{found} of {planted} photographs in both training and validation found")

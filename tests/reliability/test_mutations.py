@@ -216,7 +216,7 @@ GUARDS = [
     ),
     Guard(
         "what is held out is not trained on",
-        "gan_color/data/sources.py",
+        "gan_color/data/split.py",
         " and look.digest not in held_out]",
         "]",
         "tests/reliability/test_identity.py::test_what_is_held_out_is_never_trained_on",
