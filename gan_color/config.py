@@ -88,6 +88,9 @@ class TrainConfig:
     seed: int = 0
     # Processes that load photographs; None = 1 on a CPU, up to 8 beside a GPU.
     workers: int | None = None
+    # Folder to keep decoded photographs in, for all runs that need them at this size; None = files are decoded each
+    # time. It changes nothing but speed.
+    cache: Path | None = None
     # cpu, cuda, cuda:N, mps, or auto.
     device: str = "auto"
     # Arithmetic of the networks; auto = bf16 where the hardware has it, else fp32. Losses and colour are fp32.
@@ -226,6 +229,7 @@ MAY_CHANGE_ON_RESUME = frozenset(
         "warmup",
         "decay_from",
         "workers",
+        "cache",
         "device",
         "accumulate",
         "log_every",

@@ -15,7 +15,7 @@ from gan_color.config import DataConfig
 from gan_color.contact_sheet import contact_sheet, join
 from gan_color.data import duplicates, photos, scan, sources, split
 from gan_color.data.duplicates import Signature
-from gan_color.data.scan import Look
+from gan_color.data.look import Look
 from gan_color.data.split import Photographs
 from gan_color.errors import DataError, SomeFailed, shown
 from gan_color.prepare import spread

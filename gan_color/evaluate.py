@@ -19,7 +19,7 @@ from gan_color.classifier import Classifier, class_of
 from gan_color.config import EvaluateConfig
 from gan_color.contact_sheet import contact_sheet, join
 from gan_color.data import lab, scan, sources, split
-from gan_color.data.scan import Look
+from gan_color.data.look import Look
 from gan_color.device import choose_device
 from gan_color.errors import DataError, SomeFailed, UsageError, shown
 from gan_color.generators import hub

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gan_color.checkpoint import write_atomically
-from gan_color.data.scan import Look
+from gan_color.data.look import Look
 from gan_color.measure import Measured
 
 SHEET = "contact_sheet.png"

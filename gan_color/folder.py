@@ -21,7 +21,7 @@ from tqdm import tqdm
 from gan_color import pictures
 from gan_color.checkpoint import load_generator, remove_leftovers, require_writable, write_atomically
 from gan_color.config import NEAR_GREY, ColorizeConfig
-from gan_color.data import encode, photos, scan
+from gan_color.data import encode, look, photos
 from gan_color.data.photos import Photo
 from gan_color.errors import GanColorError, SomeFailed, shown
 from gan_color.inference import colorize_batch, device_of, padded_size
@@ -166,7 +166,7 @@ def _read(job: Job, config: ColorizeConfig) -> _Work | Outcome:
         return _outcome(job, "skipped")
     try:
         photo = photos.read_photo(job.source, keep_gps=not config.drop_gps)
-        in_colour = scan.mean_chroma(photo.on_white()) >= NEAR_GREY
+        in_colour = look.mean_chroma(photo.on_white()) >= NEAR_GREY
     except (GanColorError, MemoryError) as error:
         return _failure(job, error)
     if in_colour and config.skip_colored:

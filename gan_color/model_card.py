@@ -10,7 +10,17 @@ from gan_color.generators.hub import read_generator_config
 
 # Options that say where a run lay, how fast it went or how often it was looked at, and not what came of it.
 _NOT_THE_RECIPE = {
-    *("data_root", "workers", "device", "log_every", "sample_every", "sample_count", "save_every", "val_every"),
+    *(
+        "data_root",
+        "workers",
+        "cache",
+        "device",
+        "log_every",
+        "sample_every",
+        "sample_count",
+        "save_every",
+        "val_every",
+    ),
     *("val_count", "best_by", "snapshot_every", "generator", "out"),
 }
 # Tag in metrics.jsonl: what it is called, decimals, and the tag it is to be compared with.

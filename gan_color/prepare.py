@@ -2,14 +2,14 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
 
 from gan_color import checkpoint, distributed, generators, run_state
 from gan_color.config import MAY_CHANGE_ON_RESUME, TrainConfig
-from gan_color.data import lab, order, sources, split
+from gan_color.data import decoded, lab, order, sources, split
 from gan_color.device import choose_device, choose_precision, precision_name
 from gan_color.distributed import say
 from gan_color.errors import CheckpointError, DataError, UsageError, shown
@@ -20,7 +20,7 @@ from gan_color.run_lock import run_lock
 from gan_color.run_state import versions
 
 # What each process of a run may be told for itself: the machines need not be alike.
-_MAY_DIFFER = {"data", "data_root", "device", "workers", "weights", "generator", "out"}
+_MAY_DIFFER = {"data", "data_root", "device", "workers", "cache", "weights", "generator", "out"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Prepared:
     train: lab.LabDataset
     val: lab.LabDataset
     # Photographs that a test may use, because the run never sees them.
-    test: list[Path]
+    test: Sequence[Path]
     # Identifies the photographs and their order.
     data_digest: str
     steps_per_epoch: int
@@ -95,7 +95,7 @@ def prepare(config: TrainConfig, state: dict | None) -> Prepared:
 
     Raises:
         UsageError: the batch cannot be shared out, or is larger than an epoch; there is no such device.
-        DataError: the photographs are missing, unfit, or others than the run began with.
+        DataError: the photographs are missing, unfit, or others than the run began with; --cache has no room.
     """
     device = choose_device(config.device, distributed.local_rank())
     if device.type == "cuda" and ":" in config.device and distributed.world() > 1:
@@ -131,6 +131,9 @@ def prepare(config: TrainConfig, state: dict | None) -> Prepared:
     crops = config.crops or sources.default_crops(config.data)
     train = lab.LabDataset(found.train, config.size, True, config.seed, crops, config.min_crop, config.resize)
     val = lab.LabDataset(spread(found.val, config.val_count), config.size, resize=config.resize)
+    if config.cache:
+        for dataset in (train, val):
+            decoded.keep(dataset, config.cache, found.digest)
     per_epoch = order.steps_per_epoch(len(train), config.batch_size)
     last_step = min(config.epochs * per_epoch, config.max_steps or config.epochs * per_epoch)
     for line in found.report:
@@ -179,7 +182,7 @@ def new_generator(config: TrainConfig) -> tuple[Generator, TrainConfig]:
     return generators.build(config.architecture, **options), config
 
 
-def spread(items: list, count: int | None) -> list:
+def spread(items: Sequence, count: int | None) -> Sequence:
     """At most count items, evenly spread over the list; None = all."""
     if count is None or count >= len(items):
         return items

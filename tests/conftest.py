@@ -1,6 +1,8 @@
 """What several tests share: drawn photographs, the shared real ones, no way to the hub."""
 
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,8 @@ from PIL import Image
 os.environ["HF_HUB_OFFLINE"] = "1"
 # Small tensors gain nothing from a second thread, and tests of several processes lose by it.
 torch.set_num_threads(1)
+# What is kept between runs is kept from test to test, and away from the user's.
+os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="gan_color_cache_")
 
 PROJECT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("GAN_COLOR_SHARED", PROJECT.parent / "shared"))
@@ -24,6 +28,10 @@ def pytest_addoption(parser):
     group.addoption("--full", action="store_true", help="tests/reliability at full size (an hour, and the soak)")
     group.addoption("--fault-seed", type=int, default=0, help="seed of the faults in tests/reliability")
     group.addoption("--soak-minutes", type=float, help="length of the soak; default 120 with --full, else 0.2")
+
+
+def pytest_unconfigure():
+    shutil.rmtree(os.environ["XDG_CACHE_HOME"], ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

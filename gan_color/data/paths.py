@@ -1,15 +1,16 @@
-"""A list of paths that costs loading processes nothing."""
+"""A list of paths that may be long, and costs loading processes nothing."""
 
 import os
-from collections.abc import Iterable, Sequence
-from itertools import accumulate
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate, pairwise
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 
 
 class Paths(Sequence[Path]):
-    """Paths as one string of bytes: about 70 bytes each, and none of them copied by a process that reads it.
+    """Paths as one string of bytes: as many bytes as their names have, and 8, each.
 
     A list has an object and a count of its uses for every path; each loading process, as it goes through them, would
     come to own a copy of them all.
@@ -18,16 +19,28 @@ class Paths(Sequence[Path]):
         paths: in the order they keep.
     """
 
-    def __init__(self, paths: Iterable[Path | str]):
-        encoded = [os.fsencode(path) for path in paths]
-        self._bytes = b"".join(encoded)
-        self._ends = np.fromiter(accumulate(map(len, encoded), initial=0), dtype=np.int64, count=len(encoded) + 1)
+    def __init__(self, paths: Iterable[Path | str | bytes]):
+        files = list(paths.files()) if isinstance(paths, Paths) else [os.fsencode(path) for path in paths]
+        self._bytes = b"".join(files)
+        self._ends = np.fromiter(accumulate(map(len, files), initial=0), dtype=np.int64, count=len(files) + 1)
 
     def __len__(self) -> int:
         return len(self._ends) - 1
 
-    def __getitem__(self, number: int) -> Path:
-        if not -len(self) <= number < len(self):
-            raise IndexError(f"path {number} of {len(self)}")
-        number %= len(self)
+    def __getitem__(self, number: int | slice) -> Path | list[Path]:
+        if isinstance(number, slice):
+            return [self[one] for one in range(*number.indices(len(self)))]
+        number = range(len(self))[number]
         return Path(os.fsdecode(self._bytes[self._ends[number] : self._ends[number + 1]]))
+
+    def __add__(self, others: Iterable[Path]) -> Self:
+        return Paths([*self.files(), *Paths(others).files()])
+
+    def __eq__(self, others: object) -> bool:
+        return isinstance(others, Sequence) and len(self) == len(others) and all(map(Path.__eq__, self, others))
+
+    __hash__ = None
+
+    def files(self) -> Iterator[bytes]:
+        """The same, as the system knows them; a tenth of the time that making a `Path` of each takes."""
+        return (self._bytes[start:end] for start, end in pairwise(self._ends.tolist()))

@@ -16,11 +16,13 @@ from PIL import Image
 
 from gan_color import images
 from gan_color.data import exif, modes
+from gan_color.data.paths import Paths
 from gan_color.errors import DataError, PhotoError, shown
 
 # Decoders that may run, whatever a file calls itself. Phones' MPO files open as JPEG; some Oxford pets are GIF.
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")
 SUFFIXES = frozenset([".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif"])
+_SUFFIXES = frozenset(map(os.fsencode, SUFFIXES))
 # Photographs by name that are refused with a cure.
 SUFFIXES_TO_CONVERT = frozenset([".heic", ".heif", ".avif"])
 # Refused before decoding: twice Pillow's own limit, where Pillow refuses too.
@@ -55,7 +57,7 @@ class Photo:
         return images.on_white(self.rgb, self.alpha)
 
 
-def find_photos(folder: Path) -> list[Path]:
+def find_photos(folder: Path) -> Paths:
     """List the photographs in a folder and its subfolders: the files of `walk` with one of `SUFFIXES`.
 
     Args:
@@ -67,10 +69,10 @@ def find_photos(folder: Path) -> list[Path]:
     Raises:
         DataError: the folder or one in it cannot be listed, or it holds no photograph.
     """
-    files, unlisted = walk(folder)
+    files, unlisted = _walk(folder)
     if unlisted:
         raise next(iter(unlisted.values()))
-    found = [path for path in files if path.suffix.lower() in SUFFIXES]
+    found = Paths(file for file in files if file[file.rfind(b".") :].lower() in _SUFFIXES)
     if not found:
         kinds = " ".join(sorted(SUFFIXES))
         raise DataError(f"{shown(folder)} holds no photographs: give a folder with {kinds} files in it")
@@ -93,31 +95,38 @@ def walk(folder: Path) -> tuple[list[Path], dict[Path, DataError]]:
     Raises:
         DataError: the folder itself cannot be listed.
     """
-    found, unlisted, waiting, visited = [], {}, [folder], set()
+    files, unlisted = _walk(folder)
+    return [Path(os.fsdecode(path)) for path in files], unlisted
+
+
+def _walk(folder: Path) -> tuple[list[bytes], dict[Path, DataError]]:
+    """`walk` by bytes, which for a million files is several times as fast as by `Path`."""
+    found, unlisted, waiting, visited = [], {}, [os.fsencode(folder)], set()
     while waiting:
         here = waiting.pop()
         try:
-            at = here.stat()
+            at = os.stat(here)  # noqa: PTH116 (bytes)
             if (at.st_dev, at.st_ino) in visited:
                 continue
             visited.add((at.st_dev, at.st_ino))
             # Sorted, so that a folder reached by two names is always listed under the same one.
-            entries = sorted(os.scandir(here), key=lambda entry: os.fsencode(entry.name))
+            entries = sorted(os.scandir(here), key=lambda entry: entry.name)
         except OSError as error:
-            reason = DataError(f"{shown(here)} cannot be listed: {error.strerror}")
-            if here == folder:
+            path = Path(os.fsdecode(here))
+            reason = DataError(f"{shown(path)} cannot be listed: {error.strerror}")
+            if path == folder:
                 raise reason from error
-            unlisted[here] = reason
+            unlisted[path] = reason
             continue
         for entry in entries:
-            if entry.name.startswith("."):
+            if entry.name.startswith(b"."):
                 continue
             try:
                 is_folder = entry.is_dir()
             except OSError:
                 is_folder = False  # a link that leads in a circle
-            (waiting if is_folder else found).append(Path(entry.path))
-    return sorted(found, key=os.fsencode), unlisted
+            (waiting if is_folder else found).append(entry.path)
+    return sorted(found), unlisted
 
 
 def read_bytes(path: Path) -> bytes:

@@ -1,40 +1,40 @@
-"""Looks at every photograph once before a long run: does it decode, has it colour, which content is it."""
+"""Looks at every photograph once before a long run; what has not changed since an earlier look is not looked at."""
 
-import hashlib
+import dataclasses
 import os
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 from PIL import Image
+from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from gan_color import color, images
-from gan_color.data import photos
-from gan_color.errors import PhotoError
+from gan_color.data import kept_looks, loading
+from gan_color.data.kept_looks import KeptLooks
+from gan_color.data.look import Look, look_at
+from gan_color.data.paths import Paths
 
-# Chroma is a mean over the whole picture: a small version tells it.
-_LOOK_SIDE = 64
-
-
-@dataclass(frozen=True)
-class Look:
-    """What one look at a file showed."""
-
-    path: Path
-    # SHA-256 of the file, hex; None when it could not be read.
-    digest: str | None
-    # Mean chroma, Lab units; None when it could not be decoded.
-    chroma: float | None
-    # Why it cannot be used, with its path in front; None when it can.
-    error: str | None = None
-    # Format, width and height as stored, such as ("JPEG", 640, 480); None when it could not be decoded.
-    stored: tuple[str, int, int] | None = None
+# Files that a process looks at before it hands over, and how many are worth processes of their own.
+_AT_A_TIME, _WORTH_PROCESSES = 32, 256
 
 
-def scan(paths: list[Path], show_progress: bool = True) -> list[Look]:
-    """Look at files.
+class _Looks(Dataset):
+    def __init__(self, paths: Sequence[Path]):
+        self.paths = Paths(paths)
+
+    def __getitem__(self, number: int) -> tuple[Look, Image.Image | None]:
+        return look_at(self.paths[number])
+
+    def path_of(self, number: int) -> Path:
+        return self.paths[number]
+
+
+def scan(paths: Sequence[Path], show_progress: bool = True) -> list[Look]:
+    """Look at files; of what was seen of them in an earlier scan nothing is looked at again.
+
+    Files that are one by hard links are looked at once.
 
     Args:
         paths: the files.
@@ -43,11 +43,31 @@ def scan(paths: list[Path], show_progress: bool = True) -> list[Look]:
     Returns:
         One `Look` a path, in the order of paths.
     """
-    return [look for look, _ in scan_with_pictures(paths, show_progress)]
+    paths, now = Paths(paths), time.time_ns()
+    looks: list[Look | None] = []
+    unseen: dict[object, list[int]] = {}
+    with closing(KeptLooks()) as kept:
+        bar = tqdm(paths.files(), "what was seen before", len(paths), disable=None if show_progress else True)
+        for number, file in enumerate(bar):
+            mark = kept_looks.mark(file, now)
+            looks.append(kept.find(file, mark) if mark else None)
+            if looks[number] is None:
+                unseen.setdefault(mark or number, []).append(number)
+        kept.flush()
+        firsts = Paths(paths[numbers[0]] for numbers in unseen.values())
+        seen = scan_with_pictures(firsts, show_progress)
+        for (mark, numbers), (look, _) in zip(unseen.items(), seen, strict=True):
+            if isinstance(mark, tuple):
+                kept.keep(look, mark)
+            looks[numbers[0]] = look
+            for number in numbers[1:]:
+                path = paths[number]
+                looks[number] = look_at(path)[0] if look.error else dataclasses.replace(look, file=os.fsencode(path))
+    return looks
 
 
-def scan_with_pictures(paths: list[Path], show_progress: bool = True) -> Iterator[tuple[Look, Image.Image | None]]:
-    """Look at files, several at a time (Pillow and hashing release the interpreter's lock).
+def scan_with_pictures(paths: Sequence[Path], show_progress: bool = True) -> Iterator[tuple[Look, Image.Image | None]]:
+    """Look at files, many of them by a process for each core.
 
     Args:
         paths: the files.
@@ -57,29 +77,9 @@ def scan_with_pictures(paths: list[Path], show_progress: bool = True) -> Iterato
         The `Look` of each path, in their order, and a small version of the photograph, no side longer than 64
         pixels; None where it cannot be read.
     """
-    with ThreadPoolExecutor(max_workers=min(16, os.cpu_count() or 1)) as pool:
-        looks = pool.map(_look, paths)
-        yield from tqdm(looks, "looking at photographs", len(paths), disable=None if show_progress else True)
-
-
-def mean_chroma(photo: Image.Image) -> float:
-    """Mean chroma of a photograph (mode RGB), Lab units; 0 is grey."""
-    _, ab = color.rgb_to_lab(images.to_tensor(_small(photo)))
-    return color.mean_chroma(ab).item()
-
-
-def _small(photo: Image.Image) -> Image.Image:
-    """A version with no side longer than 64 pixels."""
-    scale = min(1, _LOOK_SIDE / max(photo.size))
-    return photo.resize([max(1, round(side * scale)) for side in photo.size], reducing_gap=2)
-
-
-def _look(path: Path) -> tuple[Look, Image.Image | None]:
-    digest = None
-    try:
-        data = photos.read_bytes(path)
-        digest = hashlib.sha256(data).hexdigest()
-        small = _small(photos.read_rgb(path, min_side=_LOOK_SIDE, data=data))
-        return Look(path, digest, mean_chroma(small), stored=photos.stored_as(path, data)), small
-    except PhotoError as error:
-        return Look(path, digest, None, str(error)), None
+    workers = len(os.sched_getaffinity(0)) if len(paths) >= _WORTH_PROCESSES else 0
+    parts = [range(start, min(start + _AT_A_TIME, len(paths))) for start in range(0, len(paths), _AT_A_TIME)]
+    with tqdm(total=len(paths), desc="looking at photographs", disable=None if show_progress else True) as bar:
+        for part in loading.read(loading.loader(_Looks(paths), parts, workers, collate=list)):
+            yield from part
+            bar.update(len(part))

@@ -4,7 +4,7 @@ import codecs
 import difflib
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -42,7 +42,7 @@ def default_crops(data: str) -> int:
 
 def find(
     data: str, data_root: Path, breed: str | None = None, whole: bool = False
-) -> tuple[list[Path], list[Path] | None]:
+) -> tuple[Sequence[Path], Sequence[Path] | None]:
     """Find the files of a set, unseen.
 
     Args:
@@ -60,7 +60,7 @@ def find(
     """
     if breed is not None and data != "oxford_pets":
         raise UsageError(f"--breed {breed} goes with --data oxford_pets, not with {data}")
-    named: dict[str, Callable[[], tuple[list[Path], list[Path] | None]]] = {
+    named: dict[str, Callable[[], tuple[Sequence[Path], Sequence[Path] | None]]] = {
         "samples": samples,
         "flowers102": lambda: _flowers102(data_root, whole),
         "oxford_pets": lambda: _oxford_pets(data_root, breed, whole),
@@ -141,7 +141,7 @@ def _torchvision(dataset: type, title: str, root: Path, **options):
         raise DataError(_not_to_be_had(title, root, error)) from error
 
 
-def _coco_sample(root: Path) -> tuple[list[Path], None]:
+def _coco_sample(root: Path) -> tuple[Sequence[Path], None]:
     """Fastai's COCO_SAMPLE, a part of COCO 2014; its size and the md5 of its beginning are checked by fastai."""
     folder = root / "coco_sample" / "train_sample"
     if not folder.is_dir():

@@ -2,12 +2,15 @@
 
 import hashlib
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from gan_color.config import NEAR_GREY
 from gan_color.data import sources
-from gan_color.data.scan import Look, scan
+from gan_color.data.look import Look
+from gan_color.data.paths import Paths
+from gan_color.data.scan import scan
 from gan_color.errors import DataError
 
 
@@ -15,10 +18,10 @@ from gan_color.errors import DataError
 class Photographs:
     """The photographs of a run, after those that cannot be used were left out."""
 
-    train: list[Path]
-    val: list[Path]
+    train: Sequence[Path]
+    val: Sequence[Path]
     # Kept from both for a test; empty unless the split asks for it.
-    test: list[Path]
+    test: Sequence[Path]
     # SHA-256 over the contents of train and val, hex: a run is continued on the same photographs.
     digest: str
     # What was left out and why, one line each.
@@ -67,7 +70,7 @@ def photographs(
 def choose(
     data: str,
     looks: list[Look],
-    val: list[Path] | None,
+    val: Sequence[Path] | None,
     val_share: float,
     split: str | None,
     min_chroma: float,
@@ -115,10 +118,10 @@ def choose(
     elif val is None:
         train_looks, val_looks = _split_by_content(usable, val_share)
     else:
-        in_val = set(val)
-        val_looks = [look for look in usable if look.path in in_val]
+        in_val = set(map(os.fsencode, val))
+        val_looks = [look for look in usable if look.file in in_val]
         held_out = {look.digest for look in val_looks}
-        train_looks = [look for look in usable if look.path not in in_val and look.digest not in held_out]
+        train_looks = [look for look in usable if look.file not in in_val and look.digest not in held_out]
         twice = len(usable) - len(val_looks) - len(train_looks)
         if twice:
             report.append(f"held out for validation too: {twice} training photographs")
@@ -127,7 +130,7 @@ def choose(
             raise DataError(f"{data} leaves no photograph to {side}: give more colour photographs")
     sides = ["\n".join(look.digest for look in side) for side in (train_looks, val_looks)]
     digest = hashlib.sha256("\n\n".join(sides).encode()).hexdigest()
-    train, val, test = ([look.path for look in side] for side in (train_looks, val_looks, test_looks))
+    train, val, test = (Paths(look.file for look in side) for side in (train_looks, val_looks, test_looks))
     return Photographs(train, val, test, digest, report)
 
 
@@ -153,7 +156,7 @@ def _split_by_counts(looks: list[Look], split: str, data: str) -> tuple[list[Loo
         )
     ends = (num_val, num_val + num_test, num_val + num_test + num_train)
     sides = ranked[ends[1] : ends[2]], ranked[: ends[0]], ranked[ends[0] : ends[1]]
-    train, val, test = (sorted(side, key=lambda look: os.fsencode(look.path)) for side in sides)
+    train, val, test = (sorted(side, key=lambda look: look.file) for side in sides)
     return train, val, test
 
 

@@ -7,8 +7,9 @@ from conftest import draw_photo
 from PIL import Image
 from skimage.color import rgb2lab
 
+from gan_color.data.look import Look
 from gan_color.data.photos import find_photos
-from gan_color.data.scan import Look, scan
+from gan_color.data.scan import scan
 
 
 def look(path: Path) -> Look:
