@@ -30,11 +30,20 @@ def upright(picture: Image.Image, source: Image.Image) -> Image.Image:
     Returns:
         The picture, itself when it is upright or the EXIF cannot be read.
     """
-    try:
-        turn = _UPRIGHT.get(source.getexif().get(ExifTags.Base.Orientation))
-    except Exception:  # broken EXIF raises a dozen types
-        turn = None
+    turn = _turn(source)
     return picture if turn is None else picture.transpose(turn)
+
+
+def is_upright(image: Image.Image) -> bool:
+    """Whether `upright` would leave an image as it is."""
+    return _turn(image) is None
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    try:
+        return _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation))
+    except Exception:  # broken EXIF raises a dozen types
+        return None
 
 
 def resolution(image: Image.Image) -> tuple[float, float] | None:

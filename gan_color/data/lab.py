@@ -5,6 +5,7 @@ number of workers, and after any interruption.
 """
 
 import math
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -17,7 +18,10 @@ from torch.utils.data import DataLoader, Dataset
 from gan_color import color
 from gan_color.data import loading
 from gan_color.data.paths import Paths
-from gan_color.data.photos import read_rgb
+from gan_color.data.photos import read_pixels
+
+# torch warns of what cannot be written to, such as photographs that are mapped from a file; nothing is written.
+warnings.filterwarnings("ignore", message="The given NumPy array is not writable", category=UserWarning)
 
 # Tells this stream of random numbers from that of the order, which is drawn from the same seed.
 _AUGMENTATION = 1
@@ -103,15 +107,16 @@ class LabDataset(Dataset):
         index %= len(self)
         number = index // self.crops
         photo = self.photo(number) if self.decoded is None else self.decoded[number]
+        mirrored = False
         if self.train:
             chance = np.random.default_rng((self.seed, _AUGMENTATION, epoch, index))
             share = chance.uniform(self.min_crop, 1)
             across, down = chance.uniform(size=2)
             if self.resize == "crop":
                 photo = _resized(_crop(photo, share, across, down), self.size, self.size)
-            if chance.uniform() < 0.5:
-                photo = photo[:, ::-1]
-        return torch.from_numpy(photo.transpose(2, 0, 1).copy())
+            mirrored = chance.uniform() < 0.5
+        rgb = _as_tensor(photo)
+        return rgb.flip(-1) if mirrored else rgb
 
     def photo(self, number: int) -> np.ndarray:
         """What every item of a photograph is cut from: all of its work that chance has no part in.
@@ -129,10 +134,10 @@ class LabDataset(Dataset):
         path = self.paths[number]
         if self.train and self.resize == "crop":
             short = math.ceil(self.size / self.min_crop)
-            photo = np.array(read_rgb(path, min_side=short))
+            photo = read_pixels(path, min_side=short)
             scale = short / min(photo.shape[:2])
             return photo if scale >= 1 else _resized(photo, *(round(scale * side) for side in photo.shape[:2]))
-        photo = np.array(read_rgb(path, min_side=self.size))
+        photo = read_pixels(path, min_side=self.size)
         if self.resize == "pad":
             return _pad(photo, self.size)
         return _resized(_crop(photo, 1, 0.5, 0.5) if self.resize == "crop" else photo, self.size, self.size)
@@ -197,10 +202,13 @@ def _resized(photo: np.ndarray, height: int, width: int) -> np.ndarray:
 
     It differs from Pillow's by 0.07 levels in the mean, and by more than one in 1 of 10,000 values.
     """
-    # Writable, as torch asks for, though nothing is written: what is mapped from a file is copied.
-    pixels = torch.from_numpy(np.require(photo, requirements="CW")).permute(2, 0, 1).unsqueeze(0)
-    resized = F.interpolate(pixels, size=(height, width), mode="bicubic", antialias=True)
+    resized = F.interpolate(_as_tensor(photo).unsqueeze(0), size=(height, width), mode="bicubic", antialias=True)
     return resized.squeeze(0).permute(1, 2, 0).numpy()
+
+
+def _as_tensor(photo: np.ndarray) -> Tensor:
+    """(3, H, W) of (H, W, 3), of the same memory."""
+    return torch.from_numpy(photo).permute(2, 0, 1)
 
 
 def _pad(photo: np.ndarray, size: int) -> np.ndarray:

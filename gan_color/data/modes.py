@@ -1,10 +1,13 @@
 """Images of any mode and colour profile as 8-bit sRGB and transparency."""
 
 import io
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 from PIL import Image, ImageCms
+
+# What Pillow raises for a profile that cannot be used.
+_UNUSABLE = (ImageCms.PyCMSError, OSError, ValueError, TypeError)
 
 
 def rgb_and_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None, bool]:
@@ -26,7 +29,7 @@ def rgb_and_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None, 
             alpha = Image.fromarray(np.uint8(values != image.info["transparency"]) * np.uint8(255))
         return _from_deep_grey(values).convert("RGB"), alpha, True
     if image.mode == "LAB":
-        return _transformed(image, ImageCms.createProfile("LAB")), None, True
+        return ImageCms.applyTransform(image, _to_srgb(None, "LAB")), None, True
     plain = image
     if image.has_transparency_data:
         plain = image.convert("RGBA")
@@ -36,17 +39,40 @@ def rgb_and_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None, 
     profile = image.info.get("icc_profile")
     if profile:
         try:
-            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-            if plain.mode != "RGB" or "srgb" not in ImageCms.getProfileDescription(source).lower():
-                return _transformed(plain, source), alpha, True
-        except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
+            if plain.mode != "RGB" or not _means_srgb(profile):
+                return ImageCms.applyTransform(plain, _to_srgb(profile, plain.mode)), alpha, True
+        except _UNUSABLE:
             return plain.convert("RGB"), alpha, False
     return plain if plain.mode == "RGB" else plain.convert("RGB"), alpha, True
 
 
-def _transformed(image: Image.Image, profile: object) -> Image.Image:
-    """An image under a colour profile as sRGB."""
-    return ImageCms.profileToProfile(image, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
+def is_srgb(image: Image.Image) -> bool:
+    """Whether `rgb_and_alpha` hands over an image's values as they are, but for grey ones, which it repeats.
+
+    Args:
+        image: any Pillow image, not yet decoded.
+    """
+    profile = image.info.get("icc_profile")
+    if image.has_transparency_data or image.mode not in ("RGB", "L"):
+        return False
+    try:
+        return not profile or (image.mode == "RGB" and _means_srgb(profile))
+    except _UNUSABLE:
+        return False
+
+
+@lru_cache(32)
+def _means_srgb(profile: bytes) -> bool:
+    """Whether an embedded profile is one of sRGB, by its description; most photographs have one of a few."""
+    description = ImageCms.getProfileDescription(ImageCms.ImageCmsProfile(io.BytesIO(profile)))
+    return "srgb" in description.lower()
+
+
+@lru_cache(32)
+def _to_srgb(profile: bytes | None, mode: str) -> ImageCms.ImageCmsTransform:
+    """What brings images of a mode under a profile to sRGB; None = Lab's own. To build it takes as long as a use."""
+    source = ImageCms.ImageCmsProfile(io.BytesIO(profile)) if profile else ImageCms.createProfile("LAB")
+    return ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB")
 
 
 def _from_deep_grey(values: np.ndarray) -> Image.Image:

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import simplejpeg
 from PIL import Image
 
 from gan_color import images
@@ -167,6 +169,31 @@ def read_rgb(path: Path, min_side: int | None = None, data: bytes | None = None)
             shrink = min_side / min(width, height)
             image.draft(None, (round(width * shrink), round(height * shrink)))
         return as_rgb(image)
+
+
+def read_pixels(path: Path, min_side: int | None = None) -> np.ndarray:
+    """Read a photograph as upright 8-bit sRGB: the pixels of `read_rgb`, in less time where the file is a plain JPEG.
+
+    Pillow opens every file; a JPEG that it would decode at full size and hand over as it is, is decoded by simplejpeg,
+    the same library below and two thirds of the time. What that refuses is Pillow's.
+
+    Args:
+        path: the file.
+        min_side: as `read_rgb`.
+
+    Returns:
+        (H, W, 3) uint8, sRGB.
+
+    Raises:
+        PhotoError: as `read_rgb`.
+    """
+    data = read_bytes(path)
+    with _opened(path, data) as image:
+        shrinks = min_side is not None and min(image.size) >= 2 * min_side
+        if image.format == "JPEG" and not shrinks and modes.is_srgb(image) and exif.is_upright(image):
+            with contextlib.suppress(ValueError):  # raised for all that libjpeg only warns of, too
+                return simplejpeg.decode_jpeg(data, "RGB")
+    return np.array(read_rgb(path, min_side, data))
 
 
 def stored_as(path: Path, data: bytes) -> tuple[str, int, int]:

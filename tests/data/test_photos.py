@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import simplejpeg
 from conftest import draw_photo
-from PIL import Image, ImageCms, PngImagePlugin
+from PIL import ExifTags, Image, ImageCms, PngImagePlugin
 
 from gan_color.data import photos
 from gan_color.data.photos import FORMATS, MAX_PIXELS, as_rgb, find_photos, read_rgb
@@ -685,3 +686,67 @@ def test_every_nasty_file_read_small_keeps_its_short_side(shared):
         except PhotoError:
             continue
         assert min(read_rgb(path, min_side=64).size) >= min(64, *full.size), path.name
+
+
+# Pixels
+
+
+@pytest.mark.parametrize("folder", ["nasty", "scenes/val", "legacy"])
+def test_pixels_are_those_of_the_one_reader(shared, folder):
+    """To the last bit, and the same words for what cannot be read."""
+
+    def read(reader, path, **options):
+        try:
+            return np.array(reader(path, **options))
+        except PhotoError as error:
+            return str(error)
+
+    for path in photos.walk(shared / "data" / folder)[0]:
+        for options in ({}, {"min_side": 100}):
+            pixels, expected = (read(reader, path, **options) for reader in (photos.read_pixels, read_rgb))
+            assert np.array_equal(pixels, expected), path.name
+
+
+@pytest.mark.parametrize(
+    ("options", "plain"),
+    [
+        ({}, True),
+        ({"progressive": True}, True),
+        ({"subsampling": 0}, True),
+        ({"exif": Image.Exif()}, True),
+        ({"icc_profile": ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()}, True),
+        ({"icc_profile": ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()}, False),
+        ({"exif": {ExifTags.Base.Orientation: 6}}, False),
+    ],
+    ids=["baseline", "progressive", "4:4:4", "exif", "sRGB", "another profile", "not upright"],
+)
+def test_only_plain_jpegs_are_decoded_by_simplejpeg(tmp_path, monkeypatch, options, plain):
+    if isinstance(options.get("exif"), dict):
+        block = Image.Exif()
+        block.update(options["exif"])
+        options = {"exif": block}
+    draw_photo(1, 61, 47).save(tmp_path / "photo.jpg", **options)
+    decoded = []
+    decode = simplejpeg.decode_jpeg
+    monkeypatch.setattr(simplejpeg, "decode_jpeg", lambda *of, **how: decoded.append(1) or decode(*of, **how))
+    pixels = photos.read_pixels(tmp_path / "photo.jpg")
+    assert np.array_equal(pixels, np.array(read_rgb(tmp_path / "photo.jpg")))
+    assert bool(decoded) == plain
+
+
+def test_what_simplejpeg_refuses_is_pillows(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise ValueError("no")
+
+    draw_photo(1).save(tmp_path / "photo.jpg")
+    monkeypatch.setattr(simplejpeg, "decode_jpeg", refuse)
+    assert np.array_equal(photos.read_pixels(tmp_path / "photo.jpg"), np.array(read_rgb(tmp_path / "photo.jpg")))
+
+
+@pytest.mark.parametrize("share", [0.3, 0.7, 0.98])
+def test_pixels_of_a_jpeg_that_was_cut_off_are_refused(tmp_path, share):
+    draw_photo(1, 300, 200).save(tmp_path / "photo.jpg", quality=95)
+    whole = (tmp_path / "photo.jpg").read_bytes()
+    (tmp_path / "photo.jpg").write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(PhotoError, match=r"photo\.jpg: broken"):
+        photos.read_pixels(tmp_path / "photo.jpg")

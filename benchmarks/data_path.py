@@ -1,0 +1,79 @@
+"""How many photographs a core brings from JPEG to a batch: the tutorial's way beside ours, in one run.
+
+python benchmarks/data_path.py --data $PHOTOS --size 128
+
+The reference is what most tutorials on colouring do: Pillow opens, converts and resizes with its bicubic filter,
+scikit-image converts to Lab in float64, ToTensor and the DataLoader's collation make the batch. Everything runs in this
+process on one thread; files are in the system's cache. Prints seconds of CPU time and the median of paired ratios.
+"""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+import tyro
+from paired import machine, paired
+from PIL import Image
+from skimage.color import rgb2lab
+from torch.utils.data import default_collate
+from torchvision.transforms.functional import to_tensor
+
+from gan_color import color
+from gan_color.data import decoded
+from gan_color.data.lab import LabDataset
+from gan_color.data.photos import find_photos
+
+
+def tutorial(path: Path, size: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """L in -1..1 and ab over 110, float32, of the whole photograph as a square."""
+    photo = Image.open(path).convert("RGB").resize((size, size), Image.Resampling.BICUBIC)
+    lab = to_tensor(rgb2lab(np.array(photo)).astype("float32"))
+    return lab[[0]] / 50 - 1, lab[[1, 2]] / 110
+
+
+def main(data: Path, size: int = 256, count: int = 256, batch_size: int = 16, rounds: int = 9):
+    """Time the ways.
+
+    Args:
+        data: a folder of photographs.
+        size: side of the square, pixels.
+        count: photographs, spread evenly over the folder.
+        batch_size: photographs in a batch.
+        rounds: how often each way is timed.
+    """
+    torch.set_num_threads(1)
+    found = find_photos(data)
+    paths = [found[i * len(found) // count] for i in range(min(count, len(found)))]
+    parts = [range(start, min(start + batch_size, len(paths))) for start in range(0, len(paths), batch_size)]
+
+    def rgb(dataset: LabDataset):
+        return lambda: [torch.stack([dataset.rgb(i) for i in part]) for part in parts]
+
+    def lab(dataset: LabDataset):
+        return lambda: [color.rgb_to_lab(torch.stack([dataset.rgb(i) for i in part])) for part in parts]
+
+    ways = {"tutorial": lambda: [default_collate([tutorial(paths[i], size) for i in part]) for part in parts]}
+    with tempfile.TemporaryDirectory() as cache:
+        for name, resize in (("random crops", "crop"), ("squashed, as the tutorial", "squash")):
+            plain, kept = (LabDataset(paths, size, train=True, resize=resize) for _ in range(2))
+            decoded.keep(kept, Path(cache), "benchmark")
+            ways |= {
+                f"{name}: JPEG to Lab": lab(plain),
+                f"{name}: JPEG to uint8, Lab on the device": rgb(plain),
+                f"{name}: cache to Lab": lab(kept),
+                f"{name}: cache to uint8, Lab on the device": rgb(kept),
+            }
+        table = paired(ways, rounds)
+    sides = [Image.open(path).size for path in paths]
+    print(f"{machine()}\n{len(paths)} photographs, median {np.median([max(side) for side in sides]):.0f}x", end="")
+    print(f"{np.median([min(side) for side in sides]):.0f}, to {size}x{size}; CPU time, {rounds} rounds\n")
+    print(
+        "| way | ms a photograph | photographs a second and core | times the tutorial's |\n| --- | ---: | ---: | ---: |"
+    )
+    for name, (seconds, ratio) in table.items():
+        print(f"| {name} | {1e3 * seconds / len(paths):.2f} | {len(paths) / seconds:.0f} | {ratio:.2f} |")
+
+
+if __name__ == "__main__":
+    tyro.cli(main)
