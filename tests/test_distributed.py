@@ -1,6 +1,7 @@
 """Several processes, started by torchrun as a user starts them."""
 
 import os
+import socket
 import subprocess
 import sys
 
@@ -37,6 +38,24 @@ def test_a_run_of_two_processes_is_not_continued_by_one(photo_folder, tmp_path, 
         train("pretrain", out, "--resume", "--max-steps", "4")
     assert end.value.code == 2
     assert "torchrun --nproc-per-node 2" in capsys.readouterr().err
+
+
+def test_two_machines_meet_and_train_as_one(photo_folder, tmp_path):
+    """Each is a torchrun of its own; here both are this machine."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    meeting = ["--nnodes", "2", "--nproc-per-node", "1", "--master-addr", "127.0.0.1", "--master-port", str(port)]
+    training = ["train_pretrain.py", "--data", photo_folder, *TINY, "--max-steps", "4", "--out", tmp_path / "run"]
+    machines = []
+    for number in ("0", "1"):
+        command = [sys.executable, "-m", "torch.distributed.run", *meeting, "--node-rank", number, *map(str, training)]
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": str(tmp_path / number)}
+        machines.append(subprocess.Popen(command, cwd=PROJECT, env=environment, stdout=subprocess.PIPE, text=True))
+    said = [machine.communicate(timeout=200)[0] for machine in machines]
+    assert [machine.returncode for machine in machines] == [0, 0]
+    assert ["to train on" in words for words in said] == [True, False]
+    assert checkpoint.load_state(tmp_path / "run")["world"] == 2
 
 
 SAME_AS_ONE = """
