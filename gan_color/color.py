@@ -26,8 +26,8 @@ _LINEAR_SLOPE, _LINEAR_OFFSET = 7.787, 16.0 / 116.0
 
 # ab over (f(X), f(Y), f(Z)).
 _AB_FROM_F = np.array([[500, -500, 0], [0, 200, -200]], dtype=np.float32) / 110
-# Pixels that are converted at a time on a CPU: what lies between sRGB and Lab then takes a few MiB.
-_PIXELS_AT_A_TIME = 1 << 16
+# Pixels that are converted at a time on a CPU: what lies between sRGB and Lab then fits its cache.
+_PIXELS_AT_A_TIME = 1 << 14
 
 # How far linear light may leave [0, 1] before a colour counts as outside sRGB: under half an 8-bit level
 # at both ends.

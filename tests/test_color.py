@@ -231,7 +231,7 @@ def test_autocast_changes_nothing(convert, wide_lab):
         assert torch.equal(convert(rgb, L, ab), plain)
 
 
-# The last is converted in two pieces.
+# The last is converted in several pieces.
 @pytest.mark.parametrize("shape", [(1, 3, 1, 1), (1, 3, 5, 7), (3, 3, 1, 11), (2, 3, 33, 47), (1, 3, 257, 256)])
 def test_odd_shapes_and_batches_equal_scikit_image_one_by_one(shape):
     rgb = random_rgb(*shape)

@@ -113,7 +113,7 @@ class LabDataset(Dataset):
             share = chance.uniform(self.min_crop, 1)
             across, down = chance.uniform(size=2)
             if self.resize == "crop":
-                photo = _resized(_crop(photo, share, across, down), self.size, self.size)
+                photo = resized(_crop(photo, share, across, down), self.size, self.size)
             mirrored = chance.uniform() < 0.5
         rgb = _as_tensor(photo)
         return rgb.flip(-1) if mirrored else rgb
@@ -136,11 +136,11 @@ class LabDataset(Dataset):
             short = math.ceil(self.size / self.min_crop)
             photo = read_pixels(path, min_side=short)
             scale = short / min(photo.shape[:2])
-            return photo if scale >= 1 else _resized(photo, *(round(scale * side) for side in photo.shape[:2]))
+            return photo if scale >= 1 else resized(photo, *(round(scale * side) for side in photo.shape[:2]))
         photo = read_pixels(path, min_side=self.size)
         if self.resize == "pad":
             return _pad(photo, self.size)
-        return _resized(_crop(photo, 1, 0.5, 0.5) if self.resize == "crop" else photo, self.size, self.size)
+        return resized(_crop(photo, 1, 0.5, 0.5) if self.resize == "crop" else photo, self.size, self.size)
 
     def path_of(self, item: int | tuple[int, int]) -> Path:
         """The photograph that an item is cut from."""
@@ -197,7 +197,7 @@ def _crop(photo: np.ndarray, share: float, across: float, down: float) -> np.nda
     return photo[top : top + side, left : left + side]
 
 
-def _resized(photo: np.ndarray, height: int, width: int) -> np.ndarray:
+def resized(photo: np.ndarray, height: int, width: int) -> np.ndarray:
     """Resize by torch's antialiased bicubic filter, which on bytes is several times as fast as Pillow's.
 
     It differs from Pillow's by 0.07 levels in the mean, and by more than one in 1 of 10,000 values.
@@ -217,4 +217,4 @@ def _pad(photo: np.ndarray, size: int) -> np.ndarray:
     height, width = (max(1, round(scale * side)) for side in photo.shape[:2])
     above, left = (size - height) // 2, (size - width) // 2
     margins = ((above, size - height - above), (left, size - width - left), (0, 0))
-    return np.pad(_resized(photo, height, width), margins, mode="edge")
+    return np.pad(resized(photo, height, width), margins, mode="edge")
