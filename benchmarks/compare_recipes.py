@@ -30,11 +30,11 @@ from torchvision.utils import make_grid
 from tqdm import tqdm
 
 from gan_color import color, images, load_generator
-from gan_color.checkpoint import write_atomically
 from gan_color.data import LabDataset, lab, split
 from gan_color.errors import GanColorError, UsageError, one_line_errors
 from gan_color.prepare import spread
 from gan_color.validate import generate, validate
+from gan_color.writing import write_atomically
 
 PROJECT = Path(__file__).resolve().parent.parent
 RECIPES = PROJECT / "recipes"

@@ -42,8 +42,8 @@ def plain(generator, source: Path, target: Path) -> None:
 def strips(generator, source: Path, target: Path) -> None:
     """As `gan-color colorize` does it."""
     from gan_color import colorize
-    from gan_color.checkpoint import write_atomically
     from gan_color.data import encode
+    from gan_color.writing import write_atomically
 
     write_atomically(target, encode.encode(colorize(generator, source, size=256), target)[0])
 

@@ -21,8 +21,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gan_color import checkpoint
-from gan_color.checkpoint import write_atomically
 from gan_color.errors import GanColorError, shown
+from gan_color.writing import write_atomically
 
 # Whole copies that stay: the newest may not have reached the other side yet.
 _KEEP = 2

@@ -21,9 +21,9 @@ from torch.utils.tensorboard import summary
 from torchvision.utils import make_grid
 
 from gan_color import color
-from gan_color.checkpoint import append_whole, write_atomically
 from gan_color.distributed import say
 from gan_color.errors import WriteError
+from gan_color.writing import append_whole, write_atomically
 
 # Curves that belong on one chart, under Custom Scalars: chart to tags as regular expressions.
 _CHARTS = {

@@ -1,177 +1,27 @@
-"""What is saved to use (a generator) and what is saved to resume (a training state), and the one atomic writer.
+"""What is saved to use, a generator, and what is saved to resume, a training state.
 
 A run folder holds `generator/config.json` and `generator/model.safetensors` for use, and
-`state/step-00001234.pt` with its `.sha256` for resuming. A file is whole or not there: it is written beside
-its place, flushed to the disk, and renamed.
+`state/step-00001234.pt` with its `.sha256` for resuming. At every moment what is there of each fits together.
 """
 
 import contextlib
 import hashlib
 import io
 import os
-import re
-import tempfile
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from gan_color.device import choose_device
-from gan_color.errors import CheckpointError, UsageError, WriteError, shown
+from gan_color.errors import CheckpointError, UsageError, shown
 from gan_color.generators import ARCHITECTURES, Generator
 from gan_color.generators.hub import FORMAT, WEIGHTS, generator_folder, read_generator_config, to_files
 from gan_color.onnx_generator import OnnxGenerator
 from gan_color.state_dicts import require_finite
-
-# What the user takes away from new files' permissions; to read it is to set it.
-_UMASK = os.umask(0o022)
-os.umask(_UMASK)
-
-# A file that is being written: so much of its name, the process that writes it, and what mkstemp adds.
-_NAME = 40
-_TEMPORARY = re.compile(rf"\.(.{{1,{_NAME}}})\.(\d{{1,9}})\.[a-z0-9_]{{8}}\.tmp", re.DOTALL)
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that a crash at any moment leaves the old one or the new one, whole.
-
-    Args:
-        path: where to; its folder is made if missing.
-        data: the whole content.
-
-    Raises:
-        WriteError: it cannot be written; what was there before still is.
-    """
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(
-            prefix=f".{path.name[:_NAME]}.{os.getpid()}.", suffix=".tmp", dir=path.parent
-        )
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fchmod(file.fileno(), 0o666 & ~_UMASK)  # mkstemp makes files that only their owner can read
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-        temporary = None
-        _flush_folder(path.parent)
-    except OSError as error:
-        raise WriteError(f"{shown(path)} cannot be written: {error.strerror}") from error
-    finally:  # also when a signal ended the writing
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
-
-
-def _flush_folder(folder: Path) -> None:
-    """Make a rename survive a crash. FUSE and SMB may refuse; the file is there all the same."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def append_whole(path: Path, data: bytes) -> None:
-    """Add to the end of a file all of the data or nothing of it.
-
-    Args:
-        path: made if missing; the folder is not.
-        data: what is added, in one piece.
-
-    Raises:
-        WriteError: it cannot be added; the file is as it was.
-    """
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
-        try:
-            size = os.fstat(descriptor).st_size
-            try:
-                rest = memoryview(data)
-                while rest:
-                    rest = rest[os.write(descriptor, rest) :]
-            except OSError:
-                os.ftruncate(descriptor, size)  # half a record would hide all that come after it
-                raise
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        raise WriteError(f"{shown(path)} cannot be written: {error.strerror}") from error
-
-
-def remove_leftovers(files: Iterable[Path]) -> None:
-    """Remove what processes left that were killed while they wrote one of these files.
-
-    Args:
-        files: what is to be written; nothing else is looked for, and nothing that a running process writes is touched.
-    """
-    names: dict[Path, set[str]] = {}
-    for file in files:
-        names.setdefault(file.parent, set()).add(file.name[:_NAME])
-    for folder, written in names.items():
-        try:
-            entries = list(folder.iterdir())
-        except OSError:
-            continue  # not there yet
-        for entry in entries:
-            temporary = _TEMPORARY.fullmatch(entry.name)
-            if temporary and temporary[1] in written and not _is_running(int(temporary[2])):
-                with contextlib.suppress(OSError):
-                    entry.unlink()
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):
-        return True
-    return True
-
-
-def require_writable(folder: Path, option: str) -> None:
-    """Find out before long work whether files can be made in a folder to be, leaving nothing there.
-
-    Args:
-        folder: it, or the nearest folder above it that exists, is tried.
-        option: the option that named it, for the message.
-
-    Raises:
-        UsageError: no file can be made there.
-    """
-    there = Path(os.path.expanduser(folder)).absolute()
-    while not os.path.lexists(there) and there != there.parent:
-        there = there.parent
-    try:
-        with tempfile.TemporaryFile(dir=there):
-            pass
-    except OSError as error:
-        reason = error.strerror
-        raise UsageError(f"{option} {shown(folder)} cannot be written ({reason}): give another place") from error
-
-
-def require_new(out: Path | None, names: Sequence[str], json: Path | None, overwrite: bool) -> None:
-    """Find out before long work whether a report's files can be written, and stand in no other's place.
-
-    Args:
-        out: what `--out` names, a folder; None = nothing is written there.
-        names: of the files that go into it.
-        json: what `--json` names, a file; None = it is not written.
-        overwrite: whether files that exist may be written over.
-
-    Raises:
-        UsageError: a file is there already, or cannot be written.
-    """
-    files = [("--out", out / name) for name in names] if out else []
-    files += [("--json", json)] if json else []
-    for option, file in files:
-        require_writable(file.parent, option)
-        if os.path.lexists(file) and not overwrite:
-            raise UsageError(f"{option}: {shown(file)} is there already: name another place, or give --overwrite")
+from gan_color.writing import write_atomically
 
 
 def save_generator(folder: Path, generator: nn.Module, architecture: str, options: dict, info: dict) -> None:

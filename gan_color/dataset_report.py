@@ -10,7 +10,6 @@ import numpy as np
 from PIL import Image
 
 from gan_color import pictures
-from gan_color.checkpoint import require_new, write_atomically
 from gan_color.config import DataConfig
 from gan_color.contact_sheet import contact_sheet, join
 from gan_color.data import duplicates, photos, scan, sources, split
@@ -19,6 +18,7 @@ from gan_color.data.look import Look
 from gan_color.data.split import Photographs
 from gan_color.errors import DataError, SomeFailed, shown
 from gan_color.prepare import spread
+from gan_color.writing import require_new, write_atomically
 
 FILES = ("data.json", "colours.png", "contact_sheet.png")
 # Photographs on the contact sheet from either side of the split, eight a row.

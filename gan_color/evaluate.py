@@ -14,7 +14,7 @@ from torch import nn
 
 from gan_color import bootstrap, color, images
 from gan_color import evaluation_report as report
-from gan_color.checkpoint import load_generator, require_new, write_atomically
+from gan_color.checkpoint import load_generator
 from gan_color.classifier import Classifier, class_of
 from gan_color.config import EvaluateConfig
 from gan_color.contact_sheet import contact_sheet, join
@@ -27,6 +27,7 @@ from gan_color.measure import GREY, HALVED, TRUE, Measured, measure
 from gan_color.network_metrics import NetworkMetrics
 from gan_color.prepare import spread
 from gan_color.version import __version__
+from gan_color.writing import require_new, write_atomically
 
 # Photographs shown of each of best, median and worst.
 _SHOWN = 3

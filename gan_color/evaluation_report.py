@@ -7,9 +7,9 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from gan_color.checkpoint import write_atomically
 from gan_color.data.look import Look
 from gan_color.measure import Measured
+from gan_color.writing import write_atomically
 
 SHEET = "contact_sheet.png"
 FILES = ("evaluation.json", "evaluation.md", "per_image.csv", SHEET)

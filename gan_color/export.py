@@ -10,11 +10,12 @@ import warnings
 import torch
 from torch import nn
 
-from gan_color.checkpoint import load_generator, require_writable, write_atomically
+from gan_color.checkpoint import load_generator
 from gan_color.config import ExportConfig
 from gan_color.errors import GanColorError, UsageError, shown
 from gan_color.onnx_generator import METADATA_KEY, open_session
 from gan_color.version import __version__
+from gan_color.writing import require_writable, write_atomically
 
 # The largest difference from PyTorch that is let through, in ab of -1..1: a hundredth of a Lab unit.
 BOUND = 1e-4

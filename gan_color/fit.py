@@ -28,6 +28,7 @@ from gan_color.meter import Meter
 from gan_color.options import to_dict, to_yaml
 from gan_color.prepare import Prepared, spread
 from gan_color.validate import generate, validate
+from gan_color.writing import remove_leftovers, write_atomically
 
 
 class Stage(Protocol):
@@ -93,10 +94,10 @@ def fit(stage: Stage, config: TrainConfig, prepared: Prepared) -> None:
     board = None
     if is_first:
         _clear_leftovers(config)
-        checkpoint.write_atomically(config.out / "config.yaml", to_yaml(config).encode())
+        write_atomically(config.out / "config.yaml", to_yaml(config).encode())
         if prepared.test:
             listed = b"".join(os.fsencode(path.resolve()) + b"\n" for path in prepared.test)
-            checkpoint.write_atomically(config.out / "test.txt", listed)
+            write_atomically(config.out / "test.txt", listed)
         board = Board(config.out, first_step if prepared.state else None)
         board.config(to_yaml(config), to_dict(config), first_step + 1 if prepared.state else 0)
 
@@ -243,14 +244,13 @@ def _clear_leftovers(config: TrainConfig) -> None:
     Only where a run's own config.yaml and metrics.jsonl lie, and only files named as a run names them: the folder may
     be anyone's.
     """
-    checkpoint.remove_leftovers([config.out / "config.yaml"])  # of a run that was killed while it wrote its first file
+    remove_leftovers(config.out, ["config.yaml"])  # of a run that was killed while it wrote its first file
     if not all((config.out / name).is_file() for name in ("config.yaml", "metrics.jsonl")):
         return
     kept = [config.out / name for name in ("state", "generator", "best", "samples")]
     snapshots = list((config.out / "snapshots").glob(f"step-{'[0-9]' * 8}"))
     for folder in (config.out, *kept, *snapshots):
-        for temporary in folder.glob(".*.tmp"):
-            temporary.unlink(missing_ok=True)
+        remove_leftovers(folder)
     if not config.resume:
         grids = [(config.out / "samples").glob(f"{name}-{'[0-9]' * 8}.png") for name in ("val", "train")]
         digests = (config.out / "state").glob("step-*.pt.sha256")  # of a state that was not written any more

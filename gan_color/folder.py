@@ -19,13 +19,14 @@ from torch import nn
 from tqdm import tqdm
 
 from gan_color import pictures
-from gan_color.checkpoint import load_generator, remove_leftovers, require_writable, write_atomically
+from gan_color.checkpoint import load_generator
 from gan_color.config import NEAR_GREY, ColorizeConfig
 from gan_color.data import encode, look, photos
 from gan_color.data.photos import Photo
 from gan_color.errors import GanColorError, SomeFailed, shown
 from gan_color.inference import colorize_batch, device_of, padded_size
 from gan_color.jobs import Job, is_file, plan
+from gan_color.writing import remove_leftovers, require_writable, write_atomically
 
 # Photographs that pass the network of a GPU together.
 _BATCH_ON_GPU = 8
@@ -90,7 +91,11 @@ def run(config: ColorizeConfig) -> None:
     if config.report:
         require_writable(config.report.parent, "--report")
     generator = load_generator(config.checkpoint, config.device)
-    remove_leftovers(file for job in asked.jobs for file in job.files.values())
+    names: dict[Path, set[str]] = {}
+    for file in (file for job in asked.jobs for file in job.files.values()):
+        names.setdefault(file.parent, set()).add(file.name)
+    for folder, written in names.items():
+        remove_leftovers(folder, written)
     outcomes = {
         os.fspath(folder): Outcome(os.fspath(folder), "", "failed", error=str(error))
         for folder, error in asked.unlisted.items()

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import yaml
 
-from gan_color.checkpoint import write_atomically
 from gan_color.generators.hub import read_generator_config
+from gan_color.writing import write_atomically
 
 # Options that say where a run lay, how fast it went or how often it was looked at, and not what came of it.
 _NOT_THE_RECIPE = {

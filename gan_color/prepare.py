@@ -18,6 +18,7 @@ from gan_color.generators import Generator, pretrained
 from gan_color.options import from_yaml, to_dict
 from gan_color.run_lock import run_lock
 from gan_color.run_state import versions
+from gan_color.writing import require_writable
 
 # What each process of a run may be told for itself: the machines need not be alike.
 _MAY_DIFFER = {"data", "data_root", "device", "workers", "cache", "weights", "generator", "out"}
@@ -57,7 +58,7 @@ def open_run(config: TrainConfig) -> Iterator[dict | None]:
     """
     if checkpoint.holds_run(config.out) and not config.resume:
         raise UsageError(f"{shown(config.out)} holds a run already: continue it with --resume, or give another --out")
-    checkpoint.require_writable(config.out, "--out")
+    require_writable(config.out, "--out")
     with one_line_faults(config), run_lock(config.out) if distributed.rank() == 0 else contextlib.nullcontext():
         yield _state_to_resume(config) if config.resume else None
 

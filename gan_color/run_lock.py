@@ -6,6 +6,7 @@ import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from gan_color.errors import UsageError, shown
 
@@ -24,20 +25,7 @@ def run_lock(run: Path) -> Iterator[None]:
         UsageError: another process holds it; says which.
     """
     path = run / ".lock"
-    try:
-        run.mkdir(parents=True, exist_ok=True)
-        file = path.open("ab+", buffering=0)
-    except OSError as error:
-        raise UsageError(f"--out {shown(run)} cannot be written ({error.strerror}): give another place") from error
-    with file:
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError) as error:
-            file.seek(0)
-            holder = file.read().decode(errors="replace").strip() or "another process"
-            raise UsageError(f"{shown(run)} is in use by {holder}: wait for it, or give another --out") from error
-        except OSError:
-            pass
+    with _locked(path) as file:
         with contextlib.suppress(OSError):  # a full disk
             file.truncate(0)
             file.write(f"process {os.getpid()} on {socket.gethostname()}".encode())
@@ -47,3 +35,28 @@ def run_lock(run: Path) -> Iterator[None]:
             path.unlink(missing_ok=True)
             with contextlib.suppress(OSError):
                 run.rmdir()
+
+
+def _locked(path: Path) -> BinaryIO:
+    """Open the lock file of a run folder and lock it."""
+    run = path.parent
+    while True:
+        try:
+            run.mkdir(parents=True, exist_ok=True)
+            file = path.open("ab+", buffering=0)
+        except OSError as error:
+            raise UsageError(f"--out {shown(run)} cannot be written ({error.strerror}): give another place") from error
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError) as error:
+            with file:
+                file.seek(0)
+                holder = file.read().decode(errors="replace").strip() or "another process"
+            raise UsageError(f"{shown(run)} is in use by {holder}: wait for it, or give another --out") from error
+        except OSError:
+            return file
+        # A run that ended in between has removed the file it was opened as: a third one would make its own.
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                return file
+        file.close()

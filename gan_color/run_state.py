@@ -105,7 +105,6 @@ def put_back(state: dict, stage, meter: Meter, best, health, config: TrainConfig
         _set_rng_state(state["rng"], device)
     except Exception as error:  # whatever a state of another's making makes of them
         raise _unfit(config, error) from error
-        raise _unfit(config, error) from error
     say(f"resuming at step {state['step']}")
 
 

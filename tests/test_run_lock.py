@@ -1,5 +1,6 @@
 """Two runs in one folder: the second is refused, a dead one's lock is free."""
 
+import fcntl
 import os
 import resource
 import signal
@@ -43,6 +44,20 @@ def test_the_second_is_told_who_holds_it_and_a_killed_one_holds_nothing(tmp_path
         finally:
             os.killpg(holder.pid, signal.SIGKILL)
     assert not out.exists()
+
+
+def test_a_lock_that_was_opened_before_its_holder_removed_it_is_taken_anew(tmp_path, monkeypatch):
+    lock, path = fcntl.lockf, tmp_path / ".lock"
+
+    def lock_after_the_holder_ended(file, how):
+        monkeypatch.undo()
+        path.unlink()
+        lock(file, how)
+
+    monkeypatch.setattr(fcntl, "lockf", lock_after_the_holder_ended)
+    with run_lock(tmp_path):
+        third = subprocess.run([sys.executable, "-c", HOLD, str(tmp_path)], capture_output=True, text=True, timeout=60)
+    assert f"is in use by process {os.getpid()}" in third.stderr.splitlines()[-1]
 
 
 def test_it_leaves_a_run_as_it_was(tmp_path):

@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import stat
+import subprocess
 from functools import partial
 
 import faults
@@ -12,7 +13,7 @@ import runs
 import torch
 from runs import Run, command, difference, going_on, options
 
-from gan_color import checkpoint, generators, load_generator
+from gan_color import checkpoint, generators, load_generator, writing
 
 NEVER = 10**9
 DESCRIBED = {"architecture": "resnet_unet", "options": {"backbone": "test_resnet", "widths": [16, 8, 8, 8, 8]}}
@@ -74,7 +75,7 @@ def test_the_order_of_writing(tmp_path, monkeypatch):
             return function(*args)
 
         monkeypatch.setattr(os, name, recording)
-    checkpoint.write_atomically(tmp_path / "file", b"content")
+    writing.write_atomically(tmp_path / "file", b"content")
     assert done == ["fsync", "replace", "fsync folder"]
 
 
@@ -105,7 +106,9 @@ def test_what_a_kill_left_half_written_is_cleared(photo_folder, tmp_path):
     out = tmp_path / "run"
     argv = options("pretrain", photo_folder, out, "--epochs", 100, "--max-steps")
     runs.finish([*argv, 1], tmp_path / "log")
-    left = [out / folder / ".name.x.tmp" for folder in (".", "state", "generator", "samples")]
+    with subprocess.Popen("true") as dead:
+        pass
+    left = [out / folder / f".name.{dead.pid}.abcdefgh.tmp" for folder in (".", "state", "generator", "samples")]
     for path in left:
         path.write_bytes(b"half")
     runs.finish([*argv, 2, "--resume"], tmp_path / "log")

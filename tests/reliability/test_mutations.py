@@ -20,38 +20,53 @@ class Guard(NamedTuple):
     test: str
 
 
-CHECKPOINT, FIT, LOADING = "gan_color/checkpoint.py", "gan_color/fit.py", "gan_color/data/loading.py"
+CHECKPOINT, WRITING = "gan_color/checkpoint.py", "gan_color/writing.py"
+FIT, LOADING = "gan_color/fit.py", "gan_color/data/loading.py"
 POINTS = "tests/reliability/test_crash_points.py"
 BAD = "tests/reliability/test_bad_checkpoints.py"
 
 GUARDS = [
     Guard(
         "content is flushed before the rename",
-        CHECKPOINT,
+        WRITING,
         "            os.fsync(file.fileno())\n",
         "",
         f"{POINTS}::test_the_order_of_writing",
     ),
     Guard(
         "the folder is flushed after the rename",
-        CHECKPOINT,
+        WRITING,
         "        _flush_folder(path.parent)\n",
         "",
         f"{POINTS}::test_the_order_of_writing",
     ),
     Guard(
         "the old file is replaced and never deleted first",
-        CHECKPOINT,
+        WRITING,
         "        Path(temporary).replace(path)\n",
         "        path.unlink(missing_ok=True)\n        Path(temporary).replace(path)\n",
         f"{POINTS}::test_every_point_of_saving",
     ),
     Guard(
         "files can be read by others",
-        CHECKPOINT,
+        WRITING,
         "            os.fchmod(file.fileno(), 0o666 & ~_UMASK)",
         "            pass",
         "tests/test_checkpoint.py::test_files_are_readable_by_others",
+    ),
+    Guard(
+        "what is half written is cleared away",
+        FIT,
+        "        remove_leftovers(folder)\n",
+        "        pass\n",
+        f"{POINTS}::test_what_a_kill_left_half_written_is_cleared",
+    ),
+    Guard(
+        "a lock is of the file that is there",
+        "gan_color/run_lock.py",
+        "            if os.path.samestat(os.fstat(file.fileno()), path.stat()):",
+        "            if True:",
+        "tests/test_run_lock.py::test_a_lock_that_was_opened_before_its_holder_removed_it_is_taken_anew",
     ),
     Guard(
         "SHA-256 of a state",
@@ -83,7 +98,7 @@ GUARDS = [
     ),
     Guard(
         "nothing half is appended",
-        CHECKPOINT,
+        WRITING,
         "                os.ftruncate(descriptor, size)",
         "                pass",
         "tests/test_board.py::test_a_full_disk_leaves_a_gap_and_nothing_broken",
