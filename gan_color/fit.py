@@ -79,12 +79,16 @@ def fit(stage: Stage, config: TrainConfig, prepared: Prepared) -> None:
     base_lr = {name: optimizer.param_groups[0]["lr"] for name, optimizer in stage.optimizers.items()}
     meter, best, health = Meter(), Best(config.best_by), Health()
     first_step, due = 0, False
+    if is_first:
+        _clear_leftovers(config)
     if prepared.state:
         run_state.put_back(prepared.state, stage, meter, best, health, config, device)
         first_step, due = prepared.state["step"], prepared.state["due"]
         if is_first and not checkpoint.generator_is_of(config.out / "generator", first_step):
             _write_generator(stage, config, "generator", first_step)  # the run was killed between its state and this
     if first_step >= last_step and not due:
+        if is_first:
+            model_card.write(config.out, "generator")  # the last file of a run, at which it may have been killed
         say(f"the run in {shown(config.out)} has taken its {first_step} steps: nothing to do")
         distributed.finish()
         return
@@ -93,7 +97,6 @@ def fit(stage: Stage, config: TrainConfig, prepared: Prepared) -> None:
         config = dataclasses.replace(config, weights=prepared.state["config"].get("weights", config.weights))
     board = None
     if is_first:
-        _clear_leftovers(config)
         write_atomically(config.out / "config.yaml", to_yaml(config).encode())
         if prepared.test:
             listed = b"".join(os.fsencode(path.resolve()) + b"\n" for path in prepared.test)

@@ -98,11 +98,14 @@ def test_points_of_a_run(stage, photo_folder, tmp_path, full, chance, figure):
         assert run.wait() == -signal.SIGKILL, (point, run.said())
         runs.finish(options(stage, photo_folder, out, *more, *going_on(out)), tmp_path / "log")
         assert difference(tmp_path / "whole", out) == "", point
+        cards = [(run / "generator" / "README.md").read_text() for run in (tmp_path / "whole", out)]
+        assert cards[0] == cards[1], point
         assert not list(out.rglob("*.tmp")), point
     figure("B", f"{stage}: {len(points)} of {total} points of a run, resumed, all identical")
 
 
-def test_what_a_kill_left_half_written_is_cleared(photo_folder, tmp_path):
+@pytest.mark.parametrize("last_step", [1, 2], ids=["nothing to do", "a step to take"])
+def test_what_a_kill_left_half_written_is_cleared(last_step, photo_folder, tmp_path):
     out = tmp_path / "run"
     argv = options("pretrain", photo_folder, out, "--epochs", 100, "--max-steps")
     runs.finish([*argv, 1], tmp_path / "log")
@@ -111,5 +114,5 @@ def test_what_a_kill_left_half_written_is_cleared(photo_folder, tmp_path):
     left = [out / folder / f".name.{dead.pid}.abcdefgh.tmp" for folder in (".", "state", "generator", "samples")]
     for path in left:
         path.write_bytes(b"half")
-    runs.finish([*argv, 2, "--resume"], tmp_path / "log")
+    runs.finish([*argv, last_step, "--resume"], tmp_path / "log")
     assert not [path for path in left if path.exists()]
