@@ -67,14 +67,15 @@ MOMENTS = {
 }
 
 
-def linger(moment: str, file: str, seconds: float) -> None:
-    """Make a file when a moment is reached, and stay there a while."""
+def linger(moment: str, file: str) -> None:
+    """Make a file when a moment is reached, and stay there until it is gone."""
     owner, name, at = MOMENTS[moment]
 
     def act(call: int) -> None:
         if call == at:
             Path(file).touch()
-            time.sleep(seconds)
+            while Path(file).exists():
+                time.sleep(0.005)
 
     _before_call(owner, name, act)
 

@@ -121,17 +121,18 @@ def test_a_resumed_run_of_two_equals_an_uninterrupted_one(stage, photo_folder, t
 
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_signal_to_one_stops_both_at_one_step(rank, photo_folder, tmp_path, full, figure):
+    """Between two readings of the losses, of which each has a part; resumed, both end as if nothing had been."""
     if rank == 0 and not full:
         pytest.skip("at full size only")
-    """Between two readings of the losses, of which each has a part; resumed, both end as if nothing had been."""
     out, sign = tmp_path / "run", tmp_path / "sign"
     argv = options("pretrain", photo_folder, out, *more())
     befores = [None, None]
-    befores[rank] = partial(faults.linger, "step", str(sign), 0.5)
+    befores[rank] = partial(faults.linger, "step", str(sign))
     processes = together(argv, tmp_path, tuple(befores))
     while not sign.exists() and processes[rank].process.is_alive():
         time.sleep(0.01)
     processes[rank].signal(signal.SIGTERM)
+    sign.unlink()
     codes, said = ended(processes)
     assert codes == [143, 143] and "Traceback" not in said, said
     assert saved_step(out) == 3

@@ -1,5 +1,6 @@
 """Row I: a signal at every moment of a run, to the process or to its whole group, with and without workers."""
 
+import contextlib
 import itertools
 import signal
 import time
@@ -30,6 +31,14 @@ SMOKE = [
 ]
 
 
+def send(run: Run, signals: list[int], group: bool = False) -> None:
+    """Send signals, one after another, to a run that may end at any of them."""
+    for signum in signals:
+        with contextlib.suppress(ProcessLookupError):
+            run.signal(signum, group)
+        time.sleep(0.05)
+
+
 def test_the_cells_that_are_always_tried_are_cells():
     assert set(SMOKE) <= set(CELLS) and len(CELLS) == 80
 
@@ -43,13 +52,13 @@ def test_signals(photo_folder, tmp_path, full, figure):
     for number, (name, moment, workers, group) in enumerate(cells):
         out, sign = tmp_path / f"run{number}", tmp_path / f"sign{number}"
         argv = options("pretrain", photo_folder, out, *more, "--workers", workers)
-        run = Run(command(argv, partial(faults.linger, moment, str(sign), 0.4)), tmp_path / "log")
+        run = Run(command(argv, partial(faults.linger, moment, str(sign))), tmp_path / "log")
         while not sign.exists() and run.process.is_alive():
             time.sleep(0.005)
         step = saved_step(out)
-        for signum in SIGNALS[name]:
-            run.signal(signum, group)
-            time.sleep(0.1)
+        assert run.process.is_alive(), run.said()
+        send(run, SIGNALS[name], group)
+        sign.unlink()
         code = run.wait(60)
         # Before the first step nothing is there to save: a signal may end the process as it ends any other.
         ends = {128 + signum for signum in SIGNALS[name]} | ({-SIGNALS[name][0]} if moment == "start-up" else set())
@@ -72,13 +81,13 @@ def test_a_signal_while_a_second_one_is_served(name, photo_folder, tmp_path, fig
     """As some schedulers send it: again and again until the process is gone."""
     more = ["--epochs", 100, "--max-steps", 50, "--save-every", 1]
     out, sign = tmp_path / "run", tmp_path / "sign"
-    before = partial(faults.linger, "save", str(sign), 0.4)
+    before = partial(faults.linger, "save", str(sign))
     run = Run(command(options("pretrain", photo_folder, out, *more), before), tmp_path / "log")
     while not sign.exists() and run.process.is_alive():
         time.sleep(0.005)
-    for _ in range(20):
-        run.signal(SIGNALS[name][0])
-        time.sleep(0.02)
+    send(run, SIGNALS[name] * 10)
+    sign.unlink()
+    send(run, SIGNALS[name] * 10)
     assert run.wait(60) == 128 + SIGNALS[name][0], run.said()
     assert saved_step(out) >= 1 and "Traceback" not in run.said()
     figure("I", f"20 {name} while saving: saved and ended once")
