@@ -189,7 +189,8 @@ def whole_states(run: Path) -> Iterator[tuple[Path, bytes]]:
 
 def _states(run: Path) -> list[Path]:
     """Whole or not, oldest first. The name is matched in full: a drive's `step-00000010 (1).pt` is none."""
-    found = (run / "state").glob("step-*.pt")
+    folder = run / "state"
+    found = folder.glob("step-*.pt") if os.path.isdir(folder) else []  # pathlib would raise where the name is too long
     return sorted(path for path in found if path.stem.removeprefix("step-").isdigit() and path.is_file())
 
 

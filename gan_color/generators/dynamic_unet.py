@@ -8,7 +8,7 @@ References:
     Aitken et al., "Checkerboard artifact free sub-pixel convolution", 2017: the initialisation of the up-sampling.
 """
 
-from pathlib import Path
+import os
 
 import torch
 import torch.nn.functional as F
@@ -149,7 +149,7 @@ def _shuffle(channels: int, width: int) -> nn.Sequential:
 
 def _read_whole(weights: str) -> dict[str, Tensor] | None:
     """The generator's state dict in a file of fastai's network; None where the file, if it is one, is another's."""
-    if weights in ("auto", "imagenet", "none") or not Path(weights).is_file():
+    if weights in ("auto", "imagenet", "none") or not os.path.isfile(weights):
         return None
     try:
         given = torch.load(weights, map_location="cpu", weights_only=True)

@@ -1,6 +1,7 @@
 """timm encoders for grey photographs, and which weights they start from, decided before they are built."""
 
 import difflib
+import os
 from pathlib import Path
 
 import timm
@@ -134,7 +135,7 @@ def _out_of_reach(backbone: str) -> str | None:
 
 def _require_fit(path: Path, backbone: str) -> None:
     """Refuse a weights file that would leave layers of the encoder as they are: timm itself only warns."""
-    if not path.is_file():
+    if not os.path.isfile(path):  # also where the name is too long for one, of which pathlib would raise
         raise UsageError(f"--weights {path}: no such file; take auto, imagenet, none, or a state dict's file")
     try:
         given = timm.models.load_state_dict(str(path), weights_only=True)
