@@ -23,6 +23,8 @@ _WHITE = torch.tensor([0.95047, 1.0, 1.08883], dtype=torch.float64)
 _XYZ_WEIGHTS = (_XYZ_FROM_RGB / _WHITE[:, None]).tolist()
 _LAB_FROM_XYZ_LINEAR_BELOW = 0.008856
 _LINEAR_SLOPE, _LINEAR_OFFSET = 7.787, 16.0 / 116.0
+# f at the knee of that curve, by skimage.color.lab2xyz.
+_F_KNEE = 0.2068966
 
 # ab over (f(X), f(Y), f(Z)).
 _AB_FROM_F = np.array([[500, -500, 0], [0, 200, -200]], dtype=np.float32) / 110
@@ -34,6 +36,8 @@ _PIXELS_AT_A_TIME = 1 << 14
 _GAMUT_BELOW, _GAMUT_ABOVE = 1e-4, 1e-3
 # Halvings of the chroma interval: leaves 1/4096 of the chroma, under 0.05 Lab units.
 _GAMUT_HALVINGS = 12
+# Steps of the table of sRGB levels over the root of linear light: an error of at most 0.003 levels before rounding.
+_TABLE_STEPS = 1 << 16
 
 
 @cache
@@ -42,6 +46,13 @@ def _linear_from_srgb8(device: torch.device) -> Tensor:
     level = torch.arange(256, dtype=torch.float64) / 255
     linear = torch.where(level > 0.04045, ((level + 0.055) / 1.055) ** 2.4, level / 12.92)
     return linear.to(device, torch.float32)
+
+
+@cache
+def _srgb8_from_root(device: torch.device) -> Tensor:
+    """The sRGB level of linear light whose square root goes from 0 to 1 in even steps, uint8 (65536,)."""
+    linear = torch.linspace(0, 1, _TABLE_STEPS, dtype=torch.float64).square()
+    return (_srgb_from_linear(linear) * 255).round().to(device, torch.uint8)
 
 
 @cache
@@ -149,11 +160,18 @@ def lightness(rgb: Tensor) -> Tensor:
     """
     table, weights = _linear_from_srgb8(rgb.device), _matrix("to_xyz", rgb.device)[1]
     y = sum(
-        weight * table.index_select(0, level.flatten().int()).view(level.shape)
+        (weight * table).index_select(0, level.flatten().int()).view(level.shape)
         for weight, level in zip(weights, rgb.unbind(1), strict=True)
     )
-    f = torch.where(y > _LAB_FROM_XYZ_LINEAR_BELOW, y.pow(1 / 3), _LINEAR_SLOPE * y + _LINEAR_OFFSET)
-    return ((116 * f - 16) / 50 - 1).unsqueeze(1)
+    # Each branch on its own side of the knee, where they meet: cheaper than choosing between them.
+    below = y.clamp_max(_LAB_FROM_XYZ_LINEAR_BELOW).sub_(_LAB_FROM_XYZ_LINEAR_BELOW).mul_(_LINEAR_SLOPE)
+    f = _cube_root(y.clamp_min_(_LAB_FROM_XYZ_LINEAR_BELOW)).add_(below)
+    return f.mul_(116 / 50).sub_(16 / 50 + 1).unsqueeze(1)
+
+
+def _cube_root(x: Tensor) -> Tensor:
+    """A new tensor; numpy's on a CPU, where it takes an eighth of the time of torch's power."""
+    return torch.from_numpy(np.cbrt(x.numpy())) if x.device.type == "cpu" else x.pow(1 / 3)
 
 
 def lab_to_rgb(L: Tensor, ab: Tensor, gamut: str = "chroma") -> Tensor:
@@ -171,15 +189,20 @@ def lab_to_rgb(L: Tensor, ab: Tensor, gamut: str = "chroma") -> Tensor:
     Raises:
         ValueError: gamut is neither "chroma" nor "clip".
 
-    Source: `skimage.color.lab2rgb`; the same 8-bit values for every colour inside sRGB.
+    Source: `skimage.color.lab2rgb`; the same 8-bit values for every colour inside sRGB, but for those within 0.004 of
+    the middle between two levels.
     """
     if gamut not in ("chroma", "clip"):
         raise ValueError(f'gamut must be "chroma" or "clip", got "{gamut}"')
-    L = L.float().clamp(-1, 1)
-    ab = ab.float()
+    L, ab = L.float().clamp(-1, 1), ab.float()
+    linear = _linear_rgb(L, ab)
     if gamut == "chroma":
-        ab = fit_to_gamut(L, ab)
-    return (lab_to_srgb(L, ab) * 255).round().to(torch.uint8)
+        n, y, x = (~_fits(linear)).nonzero(as_tuple=True)
+        if len(n):
+            L_out, ab_out = _row(L[n, :, y, x]), _row(ab[n, :, y, x])
+            linear[n, :, y, x] = _linear_rgb(L_out, _fit(L_out, ab_out))[0, :, 0].T
+    at = linear.clamp_(0, 1).sqrt_().mul_(_TABLE_STEPS - 1).add_(0.5).int()
+    return _srgb8_from_root(L.device).index_select(0, at.flatten()).view(at.shape)
 
 
 def lab_to_srgb(L: Tensor, ab: Tensor) -> Tensor:
@@ -192,8 +215,7 @@ def lab_to_srgb(L: Tensor, ab: Tensor) -> Tensor:
     Returns:
         (N, 3, H, W) float32, sRGB, in 0..1.
     """
-    linear = _linear_rgb(L, ab).clamp(0, 1)
-    return torch.where(linear > 0.0031308, 1.055 * linear.pow(1 / 2.4) - 0.055, 12.92 * linear)
+    return _srgb_from_linear(_linear_rgb(L, ab).clamp(0, 1))
 
 
 def fit_to_gamut(L: Tensor, ab: Tensor) -> Tensor:
@@ -206,21 +228,26 @@ def fit_to_gamut(L: Tensor, ab: Tensor) -> Tensor:
     Returns:
         ab, (N, 2, H, W) float32; pixels inside sRGB are returned as they are.
     """
-    outside = ~in_gamut(L, ab)
-    if not outside.any():
+    n, y, x = (~_fits(_linear_rgb(L, ab))).nonzero(as_tuple=True)
+    if not len(n):
         return ab
-    # The few pixels outside, as one row of single-pixel images: (1, C, 1, M).
-    L_out = L[outside].view(1, 1, 1, -1)
-    ab_out = ab.permute(1, 0, 2, 3)[:, outside.squeeze(1)].view(1, 2, 1, -1)
-    inside_share, outside_share = torch.zeros_like(L_out), torch.ones_like(L_out)
-    for _ in range(_GAMUT_HALVINGS):
-        share = (inside_share + outside_share) / 2
-        fits = in_gamut(L_out, share * ab_out)
-        inside_share = torch.where(fits, share, inside_share)
-        outside_share = torch.where(fits, outside_share, share)
-    fitted = ab.permute(1, 0, 2, 3).clone()
-    fitted[:, outside.squeeze(1)] = (inside_share * ab_out).view(2, -1)
-    return fitted.permute(1, 0, 2, 3)
+    fitted = ab.clone()
+    fitted[n, :, y, x] = _fit(_row(L[n, :, y, x]), _row(ab[n, :, y, x]))[0, :, 0].T
+    return fitted
+
+
+def _row(pixels: Tensor) -> Tensor:
+    """Pixels (M, C) as a photograph of one row, (1, C, 1, M)."""
+    return pixels.T[None, :, None]
+
+
+def _fit(L: Tensor, ab: Tensor) -> Tensor:
+    """Give back the ab of colours outside sRGB, with the most chroma that fits."""
+    share = torch.zeros_like(L)
+    for halving in range(1, _GAMUT_HALVINGS + 1):
+        more = share + 0.5**halving
+        share = torch.where(_fits(_linear_rgb(L, more * ab)), more, share)
+    return share * ab
 
 
 def in_gamut(L: Tensor, ab: Tensor) -> Tensor:
@@ -233,8 +260,14 @@ def in_gamut(L: Tensor, ab: Tensor) -> Tensor:
     Returns:
         (N, 1, H, W) bool.
     """
-    linear = _linear_rgb(L, ab)
-    return ((linear >= -_GAMUT_BELOW) & (linear <= 1 + _GAMUT_ABOVE)).all(dim=1, keepdim=True)
+    return _fits(_linear_rgb(L, ab)).unsqueeze(1)
+
+
+def _fits(linear: Tensor) -> Tensor:
+    """Which pixels of linear light (N, 3, H, W) sRGB can show, (N, H, W) bool."""
+    red, green, blue = linear.unbind(1)
+    lowest, highest = red.minimum(green).minimum(blue), red.maximum(green).maximum(blue)
+    return (lowest >= -_GAMUT_BELOW) & (highest <= 1 + _GAMUT_ABOVE)
 
 
 def to_lab_units(L: Tensor, ab: Tensor) -> Tensor:
@@ -264,10 +297,15 @@ def mean_chroma(ab: Tensor) -> Tensor:
 
 def _linear_rgb(L: Tensor, ab: Tensor) -> Tensor:
     """Linear light of (L, ab), (N, 3, H, W) float32, outside [0, 1] for colours outside sRGB."""
-    lightness, a, b = to_lab_units(L, ab).unbind(1)
-    fy = (lightness + 16) / 116
-    f = torch.stack((fy + a / 500, fy, fy - b / 200), dim=1)
-    # skimage.color.lab2xyz: a z below 0 cannot come from light; f at the knee of the curve is 0.2068966.
-    f = torch.cat((f[:, :2], f[:, 2:].clamp_min(0)), dim=1)
-    xyz = torch.where(f > 0.2068966, f.pow(3), (f - _LINEAR_OFFSET) / _LINEAR_SLOPE)
-    return _mix(_matrix("to_rgb", L.device), xyz)
+    fy = L.float().mul(50 / 116).add_((50 + 16) / 116)
+    a, b = ab.float().split(1, dim=1)
+    # skimage.color.lab2xyz: a z below 0 cannot come from light.
+    f = torch.cat((fy.add(a, alpha=110 / 500), fy, fy.sub(b, alpha=110 / 200).clamp_min_(0)), dim=1)
+    below = f.clamp_max(_F_KNEE).sub_(_F_KNEE).div_(_LINEAR_SLOPE)
+    f.clamp_min_(_F_KNEE)
+    return _mix(_matrix("to_rgb", L.device), torch.addcmul(below, f, f * f))
+
+
+def _srgb_from_linear(linear: Tensor) -> Tensor:
+    """The sRGB curve of linear light in 0..1."""
+    return torch.where(linear > 0.0031308, 1.055 * linear.pow(1 / 2.4) - 0.055, 12.92 * linear)

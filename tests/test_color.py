@@ -133,10 +133,15 @@ def test_lightness_is_held_to_its_range():
 @pytest.mark.filterwarnings("ignore:Conversion from CIE-LAB")
 def test_clip_is_that_of_scikit_image(wide_lab):
     ours = to_numpy(color.lab_to_rgb(*scaled(wide_lab), "clip")).astype(int)
-    reference = np.rint(skcolor.lab2rgb(wide_lab) * 255).astype(int)
+    exact = skcolor.lab2rgb(wide_lab) * 255
+    reference = np.rint(exact).astype(int)
     inside = ((linear_light(wide_lab) >= 0) & (linear_light(wide_lab) <= 1)).all(axis=-1)
     assert 1000 < inside.sum() < inside.size
-    np.testing.assert_array_equal(ours[inside], reference[inside])
+    rounds_either_way = np.abs(exact - np.floor(exact) - 0.5) < 0.004
+    assert rounds_either_way.mean() < 0.02
+    np.testing.assert_array_equal(
+        ours[inside & ~rounds_either_way.any(-1)], reference[inside & ~rounds_either_way.any(-1)]
+    )
     assert np.abs(ours - reference).max() <= 1
 
 
