@@ -11,24 +11,21 @@ Prints a table, the mean over the seeds and what they span; --out keeps what was
 import dataclasses
 import itertools
 import json
-import time
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 import tyro
+from budget import measured, train_for
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
-from tqdm import tqdm
 
 from gan_color.data import lab, sources
 from gan_color.device import choose_precision
 from gan_color.fit import lr_scale
 from gan_color.generators.pretrained import normalise
 from gan_color.generators.resnet_unet import ResNetUNet
-from gan_color.prepare import spread
 from gan_color.pretrain import Pretrain
-from gan_color.validate import validate
 
 WIDTHS = (256, 128, 64, 32, 16)
 
@@ -133,22 +130,13 @@ def train(name: str, seed: int, photographs: sources.Photographs, options: Optio
     stage = Pretrain(generator, device, choose_precision("auto", device))
     dataset = lab.LabDataset(photographs.train, options.size, True, seed)
     order = lab.RunOrder(len(dataset), options.batch_size, 0, 10**6, seed)
-    budget, used, steps = 60 * options.minutes, 0.0, 0
-    bar = tqdm(total=round(budget), desc=f"{name}, seed {seed}", unit="s", disable=None)
-    for L, ab in lab.read_batches(lab.loader(dataset, order, workers=1)):
-        L, ab = (part.to(memory_format=torch.channels_last) for part in (L, ab))
-        stage.optimizer.param_groups[0]["lr"] = 1e-3 * lr_scale(used / budget, warmup=0.02, decay_from=0.0)
-        began = time.process_time()
-        stage.step(L, ab)
-        used, steps = used + time.process_time() - began, steps + 1
-        bar.n = round(used)
-        bar.refresh()
-        if used >= budget:
-            break
-    bar.close()
-    held_out = lab.LabDataset(spread(photographs.val, options.val_count), options.size)
-    parts = [range(i, min(i + 16, len(held_out))) for i in range(0, len(held_out), 16)]
-    values = validate(generator, lab.loader(held_out, parts, workers=1), device, len(held_out))
+
+    def step(L: Tensor, ab: Tensor, share: float) -> None:
+        stage.optimizer.param_groups[0]["lr"] = 1e-3 * lr_scale(share, warmup=0.02, decay_from=0.0)
+        stage.step(*(part.to(memory_format=torch.channels_last) for part in (L, ab)))
+
+    batches = lab.read_batches(lab.loader(dataset, order, workers=1))
+    steps, used = train_for(options.minutes, f"{name}, seed {seed}", batches, step)
     return {
         "variant": name,
         "seed": seed,
@@ -156,7 +144,7 @@ def train(name: str, seed: int, photographs: sources.Photographs, options: Optio
         "gmac": counter.get_total_flops() / 2e9,
         "images": steps * options.batch_size,
         "images_per_second": steps * options.batch_size / used,
-        **values,
+        **measured(generator, photographs.val, options.size, options.val_count),
     }
 
 

@@ -52,7 +52,8 @@ def _layer(channels: int, width: int, stride: int, norm: str, normalised: bool =
     bias = norm != "batch" or not normalised
     layers: list[nn.Module] = [_convolution(channels, width, stride, norm, bias)]
     if normalised and norm == "batch":
-        layers.append(nn.BatchNorm2d(width))
+        # Its buffers hold the last batch's statistics: in evaluation mode a photograph is judged as in that company.
+        layers.append(nn.BatchNorm2d(width, momentum=1.0))
     if normalised and norm == "instance":
         layers.append(nn.InstanceNorm2d(width))
     return [*layers, nn.LeakyReLU(0.2, inplace=True)]

@@ -102,7 +102,7 @@ class Gan:
                 with distributed.local_gradients(self.parallel_generator, number < len(parts)):
                     if not one_pass:
                         fake_ab = self._generate(L_part)
-                    patch_logits = self._judge(L_part, ab_part, fake_ab)
+                    patch_logits = self._judge(L_part, fake_ab)
                     gan = losses.generator_loss(patch_logits, self.objective)
                     l1 = losses.reconstruction(fake_ab, ab_part)
                     loss = (gan + self.lambda_l1 * l1) / len(parts)
@@ -119,16 +119,18 @@ class Gan:
             fake_ab = self.parallel_generator(L)
         return fake_ab.float()
 
-    def _judge(self, L: Tensor, ab: Tensor, fake_ab: Tensor) -> Tensor:
+    def _judge(self, L: Tensor, fake_ab: Tensor) -> Tensor:
         """Patch logits of generated photographs for the generator's step.
 
-        They pass the discriminator in the same company as in its own step: batch norm would otherwise judge them
-        by other statistics than it learnt with. Not through DistributedDataParallel: no gradient is kept here.
+        Batch norm judges them by the statistics that it had of them in the discriminator's own step, of real and fake
+        together where they passed together: by others it would judge otherwise than it learnt. Not through
+        DistributedDataParallel: no gradient is kept here.
         """
+        self.discriminator.train(not self.together)
         with autocast(self.device, self.precision):
-            if self.together:
-                return self.discriminator(torch.cat((L, L)), torch.cat((ab, fake_ab))).chunk(2)[1]
-            return self.discriminator(L, fake_ab)
+            patch_logits = self.discriminator(L, fake_ab)
+        self.discriminator.train()
+        return patch_logits
 
     def _discriminate(self, L, ab, fake_ab, local, num_parts, measured) -> None:
         """Add one part's gradients to the discriminator's."""
