@@ -1,0 +1,63 @@
+"""A step never waits for the device: nothing in it asks for a value, for which a GPU would stand still."""
+
+import pytest
+import torch
+from test_pretrain import CPU, batch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from gan_color import generators
+from gan_color.config import GanConfig
+from gan_color.discriminator import PatchDiscriminator
+from gan_color.gan import Gan
+from gan_color.meter import Meter
+from gan_color.pretrain import Pretrain
+
+aten = torch.ops.aten
+# What brings a value to the host, or a shape that depends on values.
+WAITING = {aten._local_scalar_dense, aten.nonzero, aten.equal, aten.is_nonzero, aten.masked_select, aten._unique2}
+
+
+class Waits(TorchDispatchMode):
+    """Counts operations that wait for the device, autograd's among them."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func.overloadpacket in WAITING:
+            self.found.append(str(func))
+        return func(*args, **(kwargs or {}))
+
+
+def stage(name: str, precision: torch.dtype, **options):
+    torch.manual_seed(0)
+    generator = generators.build("resnet_unet", backbone="test_resnet", weights="none")
+    if name == "pretrain":
+        return Pretrain(generator, CPU, precision, **options)
+    discriminator = PatchDiscriminator(depth=1, width=8)
+    return Gan(generator, discriminator, CPU, precision, GanConfig(**options))
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("pretrain", {}),
+        ("pretrain", {"accumulate": 2}),
+        ("gan", {}),
+        ("gan", {"accumulate": 2}),
+        ("gan", {"discriminator_batch": "apart"}),
+        ("gan", {"discriminator_warmup": 9}),
+    ],
+)
+def test_a_step_does_not_wait(name, options, precision):
+    tested, meter = stage(name, precision, **options), Meter()
+    L, ab = batch(size=64)
+    tested.step(L, ab)  # the optimizers' state is made in the first
+    with Waits() as waits:
+        meter.add(tested.step(L, ab), len(L), tested.guard.tripped)
+    assert waits.found == []
+    with Waits() as waits:
+        assert meter.bad_step(2) is None
+    assert waits.found  # asking whether all was finite does
