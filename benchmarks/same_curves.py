@@ -87,7 +87,8 @@ def curve(way: Way, paths: list[Path], options: Options) -> np.ndarray:
     order = RunOrder(len(dataset), options.batch_size, 0, options.steps, way.seed)
     losses = []
     for items in tqdm(order, disable=None, leave=False):
-        L, ab = (torch.stack(part).to(memory_format=memory_format) for part in zip(*map(dataset.__getitem__, items), strict=False))
+        parts = zip(*map(dataset.__getitem__, items), strict=True)
+        L, ab = (torch.stack(part).to(memory_format=memory_format) for part in parts)
         losses.append(stage.step(L, ab)["loss/G_L1"].item())
     return np.array(losses)
 
