@@ -83,6 +83,7 @@ class Gan:
         # One pass of the generator serves both networks, but for a batch in parts: all their graphs would be kept.
         one_pass = len(parts) == 1 and not warming_up
         measured: dict[str, Tensor] = {}
+        statistics: list[list[Tensor]] = []  # of the discriminator's batch norm, of each part
 
         # Discriminator: real photographs up, generated ones down.
         self.discriminator.requires_grad_(True)
@@ -91,6 +92,7 @@ class Gan:
             with contextlib.nullcontext() if one_pass else torch.no_grad():
                 fake_ab = self._generate(L_part)
             self._discriminate(L_part, ab_part, fake_ab.detach(), number < len(parts), len(parts), measured)
+            statistics.append([buffer.clone() for buffer in self.discriminator.buffers()])
         measured["loss/D"] = (measured["loss/D_real"] + measured["loss/D_fake"]) / 2
         self.guard.update(self.optimizer_d, self.scaler_d, measured["loss/D"])
 
@@ -102,7 +104,7 @@ class Gan:
                 with distributed.local_gradients(self.parallel_generator, number < len(parts)):
                     if not one_pass:
                         fake_ab = self._generate(L_part)
-                    patch_logits = self._judge(L_part, fake_ab)
+                    patch_logits = self._judge(L_part, fake_ab, statistics[number - 1])
                     gan = losses.generator_loss(patch_logits, self.objective)
                     l1 = losses.reconstruction(fake_ab, ab_part)
                     loss = (gan + self.lambda_l1 * l1) / len(parts)
@@ -119,13 +121,15 @@ class Gan:
             fake_ab = self.parallel_generator(L)
         return fake_ab.float()
 
-    def _judge(self, L: Tensor, fake_ab: Tensor) -> Tensor:
+    def _judge(self, L: Tensor, fake_ab: Tensor, statistics: list[Tensor]) -> Tensor:
         """Patch logits of generated photographs for the generator's step.
 
         Batch norm judges them by the statistics that it had of them in the discriminator's own step, of real and fake
         together where they passed together: by others it would judge otherwise than it learnt. Not through
         DistributedDataParallel: no gradient is kept here.
         """
+        for buffer, of_its_part in zip(self.discriminator.buffers(), statistics, strict=True):
+            buffer.copy_(of_its_part)
         self.discriminator.train(not self.together)
         with autocast(self.device, self.precision):
             patch_logits = self.discriminator(L, fake_ab)
