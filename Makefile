@@ -1,13 +1,14 @@
 # `make demo` trains both stages and colours a photograph; `make test` runs the tests, `make test-full` those of
 # tests/reliability at full size, too, and prints the table of docs/reliability.md.
 # `make test-browser` runs those that drive Chromium, which `make test` runs too where it is installed.
+# `make bench PHOTOS=folder` measures speed and memory beside the way of the public tutorial: docs/performance.md.
 # Each target sets up .venv itself when it is missing.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := checkpoints/demo
 
-.PHONY: demo test test-full test-browser lint format clean
+.PHONY: demo test test-full test-browser bench lint format clean
 
 # Written last, so that an installation cut short is done again.
 $(VENV)/.installed: setup.cfg pyproject.toml
@@ -30,6 +31,16 @@ test-full: test
 
 test-browser: $(VENV)/.installed
 	$(BIN)/python -m pytest -m browser
+
+# An hour on 2 cores; each line stands alone.
+bench: $(VENV)/.installed
+	@test -d "$(PHOTOS)" || { echo "make bench PHOTOS=FOLDER: a folder of photographs to measure with"; exit 2; }
+	$(BIN)/python benchmarks/training_step.py --grow
+	$(BIN)/python benchmarks/data_path.py --data $(PHOTOS)
+	$(BIN)/python benchmarks/colorize_photo.py $(PHOTOS)
+	$(BIN)/python benchmarks/large_photo.py $(PHOTOS)
+	$(BIN)/python benchmarks/same_curves.py --data $(PHOTOS)
+	$(BIN)/python benchmarks/time_to_quality.py --data $(PHOTOS)
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

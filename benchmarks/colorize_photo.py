@@ -21,6 +21,7 @@ from gan_color import colorize, export, generators
 from gan_color.checkpoint import save_generator, write_atomically
 from gan_color.config import ExportConfig
 from gan_color.data import encode
+from gan_color.data.photos import find_photos
 from gan_color.onnx_generator import OnnxGenerator
 
 SIZE = (1024, 768)
@@ -34,7 +35,7 @@ def main(folder: Path) -> None:
     lean = generators.build("resnet_unet", backbone="resnet18", weights="none").eval()
     with tempfile.TemporaryDirectory() as scratch:
         sources = [Path(scratch) / f"{number}.jpg" for number in range(16)]
-        found = sorted(folder.glob("*.jpg"))
+        found = find_photos(folder)
         for number, source in enumerate(sources):
             with Image.open(found[number % len(found)]) as photo:
                 photo.convert("RGB").resize(SIZE, Image.Resampling.BICUBIC).save(source, quality=90)

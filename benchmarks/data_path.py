@@ -15,21 +15,14 @@ import torch
 import tyro
 from paired import machine, paired
 from PIL import Image
+from reference import item
 from skimage.color import rgb2lab
 from torch.utils.data import default_collate
-from torchvision.transforms.functional import to_tensor
 
 from gan_color import color
 from gan_color.data import decoded
 from gan_color.data.lab import LabDataset, resized
 from gan_color.data.photos import find_photos, read_pixels
-
-
-def tutorial(path: Path, size: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """L in -1..1 and ab over 110, float32, of the whole photograph as a square."""
-    photo = Image.open(path).convert("RGB").resize((size, size), Image.Resampling.BICUBIC)
-    lab = to_tensor(rgb2lab(np.array(photo)).astype("float32"))
-    return lab[[0]] / 50 - 1, lab[[1, 2]] / 110
 
 
 def alone(paths: list[Path], size: int) -> list[dict]:
@@ -83,7 +76,7 @@ def main(data: Path, size: int = 256, count: int = 256, batch_size: int = 16, ro
     def lab(dataset: LabDataset):
         return lambda: [color.rgb_to_lab(torch.stack([dataset.rgb(i) for i in part])) for part in parts]
 
-    ways = {"tutorial": lambda: [default_collate([tutorial(paths[i], size) for i in part]) for part in parts]}
+    ways = {"tutorial": lambda: [default_collate([item(paths[i], size) for i in part]) for part in parts]}
     with tempfile.TemporaryDirectory() as cache:
         for name, resize in (("random crops", "crop"), ("squashed, as the tutorial", "squash")):
             plain, kept = (LabDataset(paths, size, train=True, resize=resize) for _ in range(2))

@@ -20,7 +20,8 @@ from budget import measured, train_for
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from gan_color.data import lab, sources
+from gan_color.data import lab, split
+from gan_color.data.order import RunOrder
 from gan_color.device import choose_precision
 from gan_color.fit import lr_scale
 from gan_color.generators.pretrained import normalise
@@ -120,7 +121,7 @@ class Options:
     val_count: int = 500
 
 
-def train(name: str, seed: int, photographs: sources.Photographs, options: Options) -> dict:
+def train(name: str, seed: int, photographs: split.Photographs, options: Options) -> dict:
     """Train a variant for its time and measure it."""
     device = torch.device("cpu")
     torch.manual_seed(seed)
@@ -129,11 +130,11 @@ def train(name: str, seed: int, photographs: sources.Photographs, options: Optio
         generator.eval()(torch.zeros(1, 1, 256, 256))
     stage = Pretrain(generator, device, choose_precision("auto", device))
     dataset = lab.LabDataset(photographs.train, options.size, True, seed)
-    order = lab.RunOrder(len(dataset), options.batch_size, 0, 10**6, seed)
+    order = RunOrder(len(dataset), options.batch_size, 0, 10**6, seed)
 
     def step(L: Tensor, ab: Tensor, share: float) -> None:
         stage.optimizer.param_groups[0]["lr"] = 1e-3 * lr_scale(share, warmup=0.02, decay_from=0.0)
-        stage.step(*(part.to(memory_format=torch.channels_last) for part in (L, ab)))
+        stage.step(L, ab)
 
     batches = lab.read_batches(lab.loader(dataset, order, workers=1))
     steps, used = train_for(options.minutes, f"{name}, seed {seed}", batches, step)
@@ -177,7 +178,7 @@ def main(options: Options) -> None:
     done = options.out / "decoders.jsonl"
     options.out.mkdir(parents=True, exist_ok=True)
     results = [json.loads(line) for line in done.read_text().splitlines()] if done.is_file() else []
-    photographs = sources.photographs(options.data, Path("datasets"))
+    photographs = split.photographs(options.data, Path("datasets"))
     for seed in range(options.seeds):
         for name in VARIANTS:
             if not any((row["variant"], row["seed"]) == (name, seed) for row in results):

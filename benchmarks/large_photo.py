@@ -17,6 +17,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from gan_color.data.photos import find_photos
+
 SIZE = (6000, 4000)
 WAYS = ("plain", "strips")
 
@@ -73,7 +75,7 @@ def measure(way: str, source: Path, target: Path) -> None:
 def main(folder: Path) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         source, target = Path(scratch) / "photo.jpg", Path(scratch) / "coloured.jpg"
-        with Image.open(sorted(folder.glob("*.jpg"))[0]) as photo:
+        with Image.open(find_photos(folder)[0]) as photo:
             photo.convert("RGB").resize(SIZE, Image.Resampling.BICUBIC).save(source, quality=90)
         results = {way: [] for way in WAYS}
         for way in (*WAYS, *reversed(WAYS)):

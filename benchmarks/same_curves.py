@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import torch
 import tyro
-from gan_color.data.order import RunOrder
 from PIL import Image
 from skimage.color import rgb2lab
 from torch import Tensor
@@ -22,6 +21,7 @@ from tqdm import tqdm
 
 from gan_color import generators
 from gan_color.data import lab, split
+from gan_color.data.order import RunOrder
 from gan_color.pretrain import Pretrain
 
 

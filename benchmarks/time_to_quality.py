@@ -20,7 +20,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from gan_color import generators
-from gan_color.data import lab, sources
+from gan_color.data import lab, split
+from gan_color.data.order import RunOrder
 from gan_color.device import choose_precision
 from gan_color.fit import lr_scale
 from gan_color.pretrain import Pretrain
@@ -57,7 +58,7 @@ class Options:
 def main(options: Options) -> None:
     torch.set_num_threads(1)
     print(machine(), "\n")
-    photographs = sources.photographs(options.data, Path("datasets"))
+    photographs = split.photographs(options.data, Path("datasets"))
     print(
         "| training | minutes | photographs seen | images/s | ab L1 | of grey's |\n"
         "| --- | ---: | ---: | ---: | ---: | ---: |"
@@ -76,11 +77,11 @@ def main(options: Options) -> None:
         torch.manual_seed(options.seed)
         stage = Pretrain(generators.build("resnet_unet", weights="none"), device, choose_precision("auto", device))
         dataset = lab.LabDataset(photographs.train, options.size, True, options.seed)
-        order = lab.RunOrder(len(dataset), 16, 0, 10**6, options.seed)
+        order = RunOrder(len(dataset), 16, 0, 10**6, options.seed)
 
         def step(L: Tensor, ab: Tensor, used: float, stage: Pretrain = stage) -> None:
             stage.optimizer.param_groups[0]["lr"] = 1e-3 * lr_scale(used, warmup=0.02, decay_from=0.0)
-            stage.step(*(part.to(memory_format=torch.channels_last) for part in (L, ab)))
+            stage.step(L, ab)
 
         batches = lab.read_batches(lab.loader(dataset, order, workers=1))
         taken = train_for(share * options.minutes, "ours", batches, step)
