@@ -131,9 +131,7 @@ def test_a_clock_that_was_put_back_before_a_run_went_on(photo_folder, tmp_path, 
     assert differs == ""
 
 
-if (
-    __name__ == "__main__"
-):  # writes golden_losses.json anew (say why): PYTHONPATH=tests python tests/reliability/test_identity.py
+if __name__ == "__main__":  # writes golden_losses.json anew (say why): PYTHONPATH=tests python FILE
     import tempfile
 
     home = Path(tempfile.mkdtemp())
