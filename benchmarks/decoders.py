@@ -110,6 +110,8 @@ class Options:
     data: str
     # Folder for what was measured.
     out: Path = Path("checkpoints/decoders")
+    # Variants by name; none = all.
+    variants: tuple[str, ...] = ()
     # Processor time of each training.
     minutes: float = 5.0
     # Trainings of each variant.
@@ -180,7 +182,7 @@ def main(options: Options) -> None:
     results = [json.loads(line) for line in done.read_text().splitlines()] if done.is_file() else []
     photographs = split.photographs(options.data, Path("datasets"))
     for seed in range(options.seeds):
-        for name in VARIANTS:
+        for name in options.variants or VARIANTS:
             if not any((row["variant"], row["seed"]) == (name, seed) for row in results):
                 results.append(train(name, seed, photographs, options))
                 with done.open("a") as file:

@@ -34,7 +34,7 @@ def test_both_scripts_then_colorize(photo_folder, tmp_path):
     assert third.returncode == 0, third.stderr
     assert (tmp_path / "coloured.png").is_file()
     info = command("-m", "gan_color", "info", gan)
-    assert "architecture  resnet_unet (backbone test_resnet)" in info.stdout
+    assert "architecture  resnet_unet (backbone test_resnet," in info.stdout
     assert re.search(r"^stage +gan$", info.stdout, re.M) and re.search(r"^parameters +[1-9][\d,]+$", info.stdout, re.M)
 
 

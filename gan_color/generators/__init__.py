@@ -38,11 +38,14 @@ def build(architecture: str, **options) -> Generator:
         raise UsageError(f"--architecture {architecture}: there are {', '.join(ARCHITECTURES)}")
     generator_class = ARCHITECTURES[architecture]
     try:
-        inspect.signature(generator_class).bind(**options)
+        bound = inspect.signature(generator_class).bind(**options)
     except TypeError as error:
         raise UsageError(f"--architecture {architecture}: {error}") from error
     generator = generator_class(**options)
-    kept = {name: value for name, value in options.items() if name != "weights"}
+    # Defaults, too: they may be others when the file is read.
+    bound.apply_defaults()
+    kept = {name: value for name, value in bound.arguments.items() if name != "weights"}
+    kept = {name: list(value) if isinstance(value, tuple) else value for name, value in kept.items()}
     generator.description = {"format": FORMAT, "architecture": architecture, "options": kept, "training": {}}
     return generator
 

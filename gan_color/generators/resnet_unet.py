@@ -6,6 +6,8 @@ References:
     Odena et al., "Deconvolution and checkerboard artifacts", 2016: up-sample, then convolve.
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -16,7 +18,7 @@ from gan_color.generators.pretrained import encoder, normalise
 
 
 class ResNetUNet(Generator):
-    """U-Net on a timm ResNet-family encoder; 14.3 million parameters with resnet18.
+    """U-Net on a timm ResNet-family encoder; 12.5 million parameters with resnet18.
 
     Args:
         backbone: a timm model that offers five feature maps, such as resnet18, resnet34, resnet50, resnext50.
@@ -36,7 +38,7 @@ class ResNetUNet(Generator):
         self,
         backbone: str = "resnet18",
         weights: str = "none",
-        widths: tuple[int, int, int, int, int] = (256, 128, 64, 32, 16),
+        widths: Sequence[int] = (128, 64, 32, 16, 16),
     ):
         super().__init__()
         self.encoder = encoder(backbone, weights, features_only=True)

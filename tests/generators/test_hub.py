@@ -53,7 +53,8 @@ def test_what_an_encoder_started_from_is_not_asked_for_again(tmp_path):
     torch.save(timm.create_model("test_resnet").state_dict(), weights)
     generators.build("resnet_unet", backbone="test_resnet", weights=str(weights)).save_pretrained(tmp_path / "shared")
     weights.unlink()
-    assert json.loads((tmp_path / "shared" / "config.json").read_text())["options"] == {"backbone": "test_resnet"}
+    options = json.loads((tmp_path / "shared" / "config.json").read_text())["options"]
+    assert options == {"backbone": "test_resnet", "widths": [128, 64, 32, 16, 16]}
     load_generator(tmp_path / "shared")
 
 
