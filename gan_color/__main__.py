@@ -4,7 +4,7 @@ import difflib
 import importlib
 import sys
 
-from gan_color import config
+from gan_color import commands, config
 from gan_color.errors import UsageError, one_line_errors, shown
 from gan_color.options import parse
 from gan_color.version import __version__
@@ -13,12 +13,12 @@ from gan_color.version import __version__
 VERBS = {
     "pretrain": (config.PretrainConfig, "gan_color.pretrain"),
     "gan": (config.GanConfig, "gan_color.gan"),
-    "colorize": (config.ColorizeConfig, "gan_color.folder"),
-    "evaluate": (config.EvaluateConfig, "gan_color.evaluate"),
-    "data": (config.DataConfig, "gan_color.dataset_report"),
-    "export": (config.ExportConfig, "gan_color.export"),
-    "demo": (config.DemoConfig, "gan_color.demo"),
-    "info": (config.InfoConfig, "gan_color.info"),
+    "colorize": (commands.ColorizeConfig, "gan_color.folder"),
+    "evaluate": (commands.EvaluateConfig, "gan_color.evaluate"),
+    "data": (commands.DataConfig, "gan_color.dataset_report"),
+    "export": (commands.ExportConfig, "gan_color.export"),
+    "demo": (commands.DemoConfig, "gan_color.demo"),
+    "info": (commands.InfoConfig, "gan_color.info"),
 }
 
 

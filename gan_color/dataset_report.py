@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from gan_color import pictures
-from gan_color.config import DataConfig
+from gan_color.commands import DataConfig
 from gan_color.contact_sheet import contact_sheet, join
 from gan_color.data import duplicates, photos, scan, sources, split
 from gan_color.data.duplicates import Signature

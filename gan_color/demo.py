@@ -22,7 +22,7 @@ except ImportError as error:
 
 from gan_color import page
 from gan_color.checkpoint import load_generator
-from gan_color.config import DemoConfig
+from gan_color.commands import DemoConfig
 from gan_color.errors import CheckpointError, GanColorError, Stopped, shown
 from gan_color.generators import hub
 

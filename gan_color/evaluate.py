@@ -16,7 +16,7 @@ from gan_color import bootstrap, color, images
 from gan_color import evaluation_report as report
 from gan_color.checkpoint import load_generator
 from gan_color.classifier import Classifier, class_of
-from gan_color.config import EvaluateConfig
+from gan_color.commands import EvaluateConfig
 from gan_color.contact_sheet import contact_sheet, join
 from gan_color.data import lab, scan, sources, split
 from gan_color.data.look import Look

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from gan_color.checkpoint import load_generator
-from gan_color.config import ExportConfig
+from gan_color.commands import ExportConfig
 from gan_color.errors import GanColorError, UsageError, shown
 from gan_color.onnx_generator import METADATA_KEY, open_session
 from gan_color.version import __version__

@@ -20,7 +20,8 @@ from tqdm import tqdm
 
 from gan_color import pictures
 from gan_color.checkpoint import load_generator
-from gan_color.config import NEAR_GREY, ColorizeConfig
+from gan_color.commands import ColorizeConfig
+from gan_color.config import NEAR_GREY
 from gan_color.data import encode, look, photos
 from gan_color.data.photos import Photo
 from gan_color.errors import GanColorError, SomeFailed, shown

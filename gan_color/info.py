@@ -1,7 +1,7 @@
 """Says what a checkpoint is: `gan-color info`."""
 
 from gan_color.checkpoint import load_generator
-from gan_color.config import InfoConfig
+from gan_color.commands import InfoConfig
 from gan_color.errors import shown
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from glob import glob, has_magic
 from pathlib import Path
 
-from gan_color.config import ColorizeConfig
+from gan_color.commands import ColorizeConfig
 from gan_color.data import encode, photos, sources
 from gan_color.errors import DataError, UsageError, shown
 

@@ -13,7 +13,7 @@ from PIL import ImageOps
 from torch import nn
 
 from gan_color import inference, pictures
-from gan_color.config import ColorizeConfig
+from gan_color.commands import ColorizeConfig
 from gan_color.data import encode, photos
 from gan_color.errors import GanColorError, UsageError
 from gan_color.folder import Outcome, colour_all

@@ -17,7 +17,7 @@ pytest.importorskip("gradio", reason="gradio is not installed: pip install 'gan-
 
 from gan_color import demo, inference, load_generator, visits
 from gan_color.__main__ import main
-from gan_color.config import DemoConfig
+from gan_color.commands import DemoConfig
 from gan_color.data import photos
 from gan_color.errors import CheckpointError, UsageError
 

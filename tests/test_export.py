@@ -222,7 +222,7 @@ def test_an_onnx_file_is_not_moved_to_another_device(exported, tmp_path, capsys)
 def test_info_says_what_an_onnx_file_is(exported, capsys):
     main(["info", str(exported)])
     said = capsys.readouterr().out
-    assert f"generator     {exported}\narchitecture  resnet_unet (backbone test_resnet, widths [128, 64, 32, 16, 16])\n" in said
+    assert f"generator     {exported}\narchitecture  resnet_unet (backbone test_resnet, widths [128, " in said
     assert f"exported by   gan_color {__version__}\n" in said and "size          32\n" in said
 
 

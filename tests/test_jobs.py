@@ -9,7 +9,7 @@ import pytest
 from conftest import draw_photo
 
 from gan_color import jobs
-from gan_color.config import ColorizeConfig
+from gan_color.commands import ColorizeConfig
 from gan_color.errors import UsageError
 
 
