@@ -1,6 +1,6 @@
 """The table of docs/reliability.md: runs tests/reliability at full size and prints a row for each kind of fault.
 
-python benchmarks/reliability.py                     # all rows: an hour and the soak's two
+python benchmarks/reliability.py                     # all rows: hours (docs/reliability.md)
 python benchmarks/reliability.py --rows A B H        # some
 python benchmarks/reliability.py --smoke             # as `make test` runs them
 """
