@@ -18,11 +18,12 @@ from PIL import Image
 from reference import colour, generator
 
 from gan_color import colorize, export, generators
-from gan_color.checkpoint import save_generator, write_atomically
+from gan_color.checkpoint import save_generator
 from gan_color.commands import ExportConfig
 from gan_color.data import encode
 from gan_color.data.photos import find_photos
 from gan_color.onnx_generator import OnnxGenerator
+from gan_color.writing import write_atomically
 
 SIZE = (1024, 768)
 
