@@ -83,6 +83,8 @@ def curve(way: Way, paths: list[Path], options: Options) -> np.ndarray:
     memory_format = torch.channels_last if way.channels_last else torch.contiguous_format
     stage.generator.to(memory_format=memory_format)
     stage.optimizer = torch.optim.Adam(stage.generator.parameters(), lr=1e-3, fused=way.fused)
+    if not way.fused:  # the guard leaves bad updates out through the fused kernel
+        stage.guard.update = lambda optimizer, scaler, loss: optimizer.step()
     dataset = (lab.LabDataset if way.data else Plain)(paths, options.size, True, way.seed)
     order = RunOrder(len(dataset), options.batch_size, 0, options.steps, way.seed)
     losses = []
