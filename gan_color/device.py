@@ -1,5 +1,6 @@
 """What the networks run on and in which arithmetic, chosen from the options."""
 
+import os
 import re
 
 import torch
@@ -36,6 +37,11 @@ def choose_device(name: str, local_rank: int = 0) -> torch.device:
     if name == "mps" and not torch.backends.mps.is_available():
         raise UsageError("--device mps: there is none here; take --device cpu")
     return torch.device(name)
+
+
+def cores() -> int:
+    """Count the processor cores that this process may use: all there are where the system does not say, as macOS."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype:

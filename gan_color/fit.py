@@ -19,6 +19,7 @@ from gan_color.board import Board
 from gan_color.config import TrainConfig
 from gan_color.data import lab
 from gan_color.data.order import RunOrder
+from gan_color.device import cores
 from gan_color.distributed import say
 from gan_color.errors import GanColorError, Stopped, WriteError, shown
 from gan_color.guard import Guard
@@ -300,4 +301,4 @@ def _workers(asked: int | None, device: torch.device) -> int:
     """Loading processes: beside a GPU this process's share of the cores, up to 8; on a CPU one keeps up."""
     if asked is not None:
         return asked
-    return min(8, max(1, len(os.sched_getaffinity(0)) // distributed.local_world())) if device.type == "cuda" else 1
+    return min(8, max(1, cores() // distributed.local_world())) if device.type == "cuda" else 1

@@ -1,9 +1,11 @@
 """Devices and arithmetic chosen from the options, with and without GPUs."""
 
+import os
+
 import pytest
 import torch
 
-from gan_color.device import choose_device, choose_precision
+from gan_color.device import choose_device, choose_precision, cores
 from gan_color.errors import UsageError
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
@@ -116,3 +118,9 @@ def test_auto_on_a_gpu_is_bfloat16_where_it_is_native(monkeypatch, native, expec
 
 def test_auto_on_mps_is_float32():
     assert choose_precision("auto", torch.device("mps")) == torch.float32
+
+
+def test_cores_are_those_of_the_machine_where_the_system_does_not_say(monkeypatch):
+    assert cores() == len(os.sched_getaffinity(0))
+    monkeypatch.delattr(os, "sched_getaffinity")  # as on macOS
+    assert cores() == os.cpu_count()

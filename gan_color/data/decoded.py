@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from gan_color.data import loading
 from gan_color.data.lab import LabDataset
+from gan_color.device import cores
 from gan_color.errors import DataError, shown
 
 # Raised when `LabDataset.photo` gives other pixels than before.
@@ -115,7 +116,7 @@ def _build(dataset: LabDataset, folder: Path) -> None:
 
 def _write_pixels(dataset: LabDataset, file) -> np.ndarray:
     """Write all photographs, and send them to the disk as they come; returns their (H, W)."""
-    workers = len(os.sched_getaffinity(0)) if len(dataset.paths) > 16 * _AT_A_TIME else 0
+    workers = cores() if len(dataset.paths) > 16 * _AT_A_TIME else 0
     starts = range(0, len(dataset.paths), _AT_A_TIME)
     parts = [range(start, min(start + _AT_A_TIME, len(dataset.paths))) for start in starts]
     shapes, unsent = [], 0

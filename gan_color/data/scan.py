@@ -15,6 +15,7 @@ from gan_color.data import kept_looks, loading
 from gan_color.data.kept_looks import KeptLooks
 from gan_color.data.look import Look, look_at
 from gan_color.data.paths import Paths
+from gan_color.device import cores
 
 # Files that a process looks at before it hands over, and how many are worth processes of their own.
 _AT_A_TIME, _WORTH_PROCESSES = 32, 256
@@ -77,7 +78,7 @@ def scan_with_pictures(paths: Sequence[Path], show_progress: bool = True) -> Ite
         The `Look` of each path, in their order, and a small version of the photograph, no side longer than 64
         pixels; None where it cannot be read.
     """
-    workers = len(os.sched_getaffinity(0)) if len(paths) >= _WORTH_PROCESSES else 0
+    workers = cores() if len(paths) >= _WORTH_PROCESSES else 0
     parts = [range(start, min(start + _AT_A_TIME, len(paths))) for start in range(0, len(paths), _AT_A_TIME)]
     with tqdm(total=len(paths), desc="looking at photographs", disable=None if show_progress else True) as bar:
         for part in loading.read(loading.loader(_Looks(paths), parts, workers, collate=list)):
