@@ -159,17 +159,17 @@ def _join(rgb: Image.Image, ab: Tensor) -> Image.Image:
 def _rows(x: Tensor, height: int, top: int, bottom: int) -> Tensor:
     """Rows top to bottom of x (N, C, h, W) brought to a height by bicubic interpolation, each from four rows.
 
-    Equals those rows of `interpolate(x, size=(height, W), mode="bicubic")`, wherever the strips are cut.
+    Equals those rows of `interpolate(x, size=(height, W), mode="bicubic")`, and does not depend on where the
+    strips are cut.
     """
     at = (torch.arange(top, bottom, dtype=torch.float64) + 0.5) * x.shape[2] / height - 0.5
     first = at.floor()
-    above = int(first[0]) - 1
-    weights = torch.zeros(bottom - top, int(first[-1]) + 3 - above)
+    rows = torch.zeros(*x.shape[:2], bottom - top, x.shape[3])
     for offset in range(-1, 3):
         distance = (at - first - offset).abs()
         near = ((_CUBIC + 2) * distance - (_CUBIC + 3)) * distance**2 + 1
         far = ((distance - 5) * distance + 8) * distance * _CUBIC - 4 * _CUBIC
         weight = torch.where(distance <= 1, near, far).float()[:, None]
-        weights.scatter_(1, (first.long() + offset - above)[:, None], weight)
-    needed = torch.arange(above, above + weights.shape[1]).clamp(0, x.shape[2] - 1)
-    return weights @ x[:, :, needed]
+        # Row by row and not as one product of matrices, whose rounding depends on how many rows there are.
+        rows.addcmul_(weight, x[:, :, (first.long() + offset).clamp(0, x.shape[2] - 1)])
+    return rows
