@@ -60,7 +60,7 @@ class TrainConfig:
 
     # Architecture of the generator; resnet_unet is a U-Net on a timm encoder, docs/recipes.md has the others.
     architecture: Literal[
-        "resnet_unet", "dynamic_unet", "pix2pix_unet", "plain_cnn", "autoencoder", "resnet_deconv"
+        "resnet_unet", "dynamic_unet", "pix2pix_unet", "plain_cnn", "autoencoder", "resnet_deconv", "squeezenet_unet"
     ] = "resnet_unet"
     # Encoder of resnet_unet, dynamic_unet and resnet_deconv: any ResNet-family name of timm.
     backbone: str = "resnet18"
@@ -149,6 +149,8 @@ class PretrainConfig(TrainConfig):
     optimizer: Literal["adam", "sgd"] = "adam"
     # Learning rate of the optimizer.
     lr: float = 1e-3
+    # Learning rate of the encoder, which forgets less of what it knows at a smaller one; None = --lr.
+    lr_encoder: float | None = None
     # Momentum of --optimizer sgd; 0 = plain gradient descent.
     momentum: float = 0.9
     # Run folder: checkpoints, event files, sample grids.
@@ -157,6 +159,8 @@ class PretrainConfig(TrainConfig):
     def __post_init__(self):
         super().__post_init__()
         require(0 < self.lr < 10, "lr", self.lr, "above 0 and below 10")
+        lr_encoder = self.lr if self.lr_encoder is None else self.lr_encoder
+        require(0 < lr_encoder < 10, "lr_encoder", lr_encoder, "above 0 and below 10")
         require(0 <= self.momentum < 1, "momentum", self.momentum, "from 0 to below 1")
 
 

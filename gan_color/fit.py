@@ -77,7 +77,7 @@ def fit(stage: Stage, config: TrainConfig, prepared: Prepared) -> None:
     is_first = distributed.rank() == 0
 
     # Begin, or go on where the run was cut off.
-    base_lr = {name: optimizer.param_groups[0]["lr"] for name, optimizer in stage.optimizers.items()}
+    base_lr = {name: [group["lr"] for group in optimizer.param_groups] for name, optimizer in stage.optimizers.items()}
     meter, best, health = Meter(), Best(config.best_by), Health()
     first_step, due = 0, False
     if is_first:
@@ -189,8 +189,8 @@ def fit(stage: Stage, config: TrainConfig, prepared: Prepared) -> None:
         for step, (L, ab) in enumerate(lab.read_batches(batches, device), start=first_step + 1):
             scale = lr_scale((step - 1) / last_step, config.warmup, config.decay_from)
             for name, optimizer in stage.optimizers.items():
-                for group in optimizer.param_groups:
-                    group["lr"] = base_lr[name] * scale
+                for group, lr in zip(optimizer.param_groups, base_lr[name], strict=True):
+                    group["lr"] = lr * scale
             meter.add(stage.step(L, ab), config.batch_size, stage.guard.tripped)
             bar.update()
 
@@ -199,7 +199,7 @@ def fit(stage: Stage, config: TrainConfig, prepared: Prepared) -> None:
             if reading or device.type == "cpu":
                 require_finite(step)
             if reading:
-                values = meter.read() | {f"lr/{name}": base_lr[name] * scale for name in base_lr}
+                values = meter.read() | {f"lr/{name}": base_lr[name][0] * scale for name in base_lr}
                 if board:
                     board.scalars(values, step)
                 warn(values, step)

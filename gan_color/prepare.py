@@ -175,9 +175,10 @@ def new_generator(config: TrainConfig) -> tuple[Generator, TrainConfig]:
             raise UsageError(f"--{name} {value} does not go with --architecture {config.architecture}: leave it out")
     weights = config.weights if "weights" in takes else "none"
     if weights == "auto":
-        weights = pretrained.choose_weights(config.backbone, "auto")
-        found = "timm's ImageNet weights" if weights == "imagenet" else "scratch: ImageNet weights are out of reach"
-        say(f"{config.backbone} starts from {found}")
+        backbone = config.backbone if "backbone" in takes else pretrained.SQUEEZENET
+        weights = pretrained.choose_weights(backbone, "auto")
+        found = "ImageNet weights" if weights == "imagenet" else "scratch: ImageNet weights are out of reach"
+        say(f"{backbone} starts from {found}")
     config = dataclasses.replace(config, weights=weights)
     options = {name: getattr(config, name) for name in ("backbone", "weights", "target") if name in takes}
     return generators.build(config.architecture, **options), config

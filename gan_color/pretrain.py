@@ -9,6 +9,7 @@ from gan_color import color, distributed, losses, run_state
 from gan_color.config import PretrainConfig
 from gan_color.device import autocast
 from gan_color.distributed import say
+from gan_color.errors import UsageError
 from gan_color.fit import fit
 from gan_color.guard import Guard
 from gan_color.options import as_options
@@ -29,6 +30,7 @@ class Pretrain:
         optimizer: "adam" or "sgd".
         momentum: of sgd.
         target: what is compared, "ab", or "rgb" for a generator that predicts it.
+        lr_encoder: learning rate of the generator's `encoder`; None = lr.
     """
 
     def __init__(
@@ -42,13 +44,14 @@ class Pretrain:
         optimizer: str = "adam",
         momentum: float = 0.9,
         target: str = "ab",
+        lr_encoder: float | None = None,
     ):
         self.device, self.precision, self.loss, self.accumulate = device, precision, loss, accumulate
         self.target = target
         self.generator = generator.to(device, memory_format=torch.channels_last).train()
         self.generator_to_use = self.generator
         self.parallel = distributed.wrap(self.generator, device)
-        weights = self.generator.parameters()
+        weights = _groups(self.generator, lr_encoder)
         if optimizer == "sgd":
             self.optimizer = torch.optim.SGD(weights, lr=lr, momentum=momentum, fused=True)
         else:
@@ -108,6 +111,14 @@ class Pretrain:
         load_parts({"generator": self.generator, "optimizer": self.optimizer, "scaler": self.scaler}, state)
 
 
+def _groups(generator: nn.Module, lr_encoder: float | None) -> list[dict]:
+    """Weights as an optimizer takes them: all at its own learning rate, or the encoder's apart."""
+    if lr_encoder is None:
+        return [{"params": list(generator.parameters())}]
+    rest = [weight for name, weight in generator.named_parameters() if not name.startswith("encoder.")]
+    return [{"params": rest}, {"params": list(generator.encoder.parameters()), "lr": lr_encoder}]
+
+
 def run(config: PretrainConfig) -> None:
     """Pretrain a generator: what `train_pretrain.py` does.
 
@@ -120,6 +131,8 @@ def run(config: PretrainConfig) -> None:
             generator = run_state.build_generator(state, config)
         else:
             generator, config = new_generator(config)
+        if config.lr_encoder is not None and not hasattr(generator, "encoder"):
+            raise UsageError(f"--lr-encoder: {config.architecture} has no encoder of its own: leave it out")
         prepared = prepare(config, state)
         stage = Pretrain(
             generator,
@@ -131,6 +144,7 @@ def run(config: PretrainConfig) -> None:
             config.optimizer,
             config.momentum,
             generator.target,
+            config.lr_encoder,
         )
         fit(stage, config, prepared)
     chosen = ("data", "data_root", "breed", "val_share", "split", "min_chroma")

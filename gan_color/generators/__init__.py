@@ -10,6 +10,7 @@ from gan_color.generators.pix2pix_unet import Pix2PixUNet
 from gan_color.generators.plain_cnn import PlainCnn
 from gan_color.generators.resnet_deconv import ResNetDeconv
 from gan_color.generators.resnet_unet import ResNetUNet
+from gan_color.generators.squeezenet_unet import SqueezeNetUNet
 
 ARCHITECTURES: dict[str, type[Generator]] = {
     "resnet_unet": ResNetUNet,
@@ -18,6 +19,7 @@ ARCHITECTURES: dict[str, type[Generator]] = {
     "plain_cnn": PlainCnn,
     "autoencoder": Autoencoder,
     "resnet_deconv": ResNetDeconv,
+    "squeezenet_unet": SqueezeNetUNet,
 }
 
 

@@ -1,17 +1,21 @@
-"""timm encoders for grey photographs, and which weights they start from, decided before they are built."""
+"""Encoders for grey photographs, and which weights they start from, decided before they are built."""
 
 import difflib
 import os
+import urllib.request
 from pathlib import Path
 
 import timm
 import torch
 from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
 from torch import Tensor, nn
+from torchvision.models import SqueezeNet1_0_Weights, squeezenet1_0
 
 from gan_color.errors import UsageError
 
-# How long `auto` waits for the hub to answer, seconds.
+SQUEEZENET = "squeezenet1_0"
+_SQUEEZENET_WEIGHTS = SqueezeNet1_0_Weights.IMAGENET1K_V1
+# How long `auto` waits for a server to answer, seconds.
 _PATIENCE = 3.0
 _WEIGHTS_FILE = "model.safetensors"
 # ImageNet's mean and standard deviation, averaged over RGB: what pretrained encoders expect of grey in 0..1.
@@ -66,6 +70,34 @@ def resnet_layers(backbone: str, weights: str) -> tuple[nn.Sequential, list[int]
     return nn.Sequential(*(layers[name] for name in _RESNET_LAYERS)), channels
 
 
+def squeezenet_features(weights: str) -> nn.Sequential:
+    """Build the layers of torchvision's SqueezeNet 1.0 before its classifier, for one grey channel.
+
+    Args:
+        weights: "none", "imagenet" (torchvision's, downloaded or cached), the path of a state dict of `squeezenet1_0`,
+            or "auto" (`choose_weights`).
+
+    Raises:
+        UsageError: the weights cannot be had.
+    """
+    weights = choose_weights(SQUEEZENET, weights)
+    network = squeezenet1_0()
+    try:
+        if weights == "imagenet":
+            network.load_state_dict(_SQUEEZENET_WEIGHTS.get_state_dict(progress=True, check_hash=True))
+        elif weights != "none":
+            network.load_state_dict(timm.models.load_state_dict(weights, weights_only=True))
+    except Exception as error:  # a download that breaks off, a file that vanishes
+        reason = (str(error).strip() or repr(error)).splitlines()[0]
+        raise UsageError(f"--weights {weights} could not be loaded ({reason}): try again, or --weights none") from error
+    rgb = network.features[0]
+    # Grey is the same in R, G and B: one channel with the sum of their weights. Padded, so that no edge is lost.
+    grey = nn.Conv2d(1, rgb.out_channels, kernel_size=7, stride=2, padding=3)
+    grey.load_state_dict({"weight": rgb.weight.detach().sum(dim=1, keepdim=True), "bias": rgb.bias.detach()})
+    network.features[0] = grey
+    return network.features
+
+
 def normalise(L: Tensor) -> Tensor:
     """Bring L in [-1, 1] to the mean and spread that ImageNet's weights were trained with."""
     return ((L + 1) / 2 - _GREY_MEAN) / _GREY_STD
@@ -75,23 +107,24 @@ def choose_weights(backbone: str, weights: str) -> str:
     """Turn `auto` into what can be had, and refuse what cannot.
 
     Args:
-        backbone: a timm model name.
+        backbone: a timm model name, or "squeezenet1_0".
         weights: "auto", "imagenet", "none" or a file.
 
     Returns:
-        "none", "imagenet" or the file; for "auto" "imagenet" when timm's weights are cached or the hub answers
-        within seconds, else "none".
+        "none", "imagenet" or the file; for "auto" "imagenet" when those weights are cached or their server
+        answers within seconds, else "none".
 
     Raises:
         UsageError: timm has no such backbone, the weights cannot be had, or the file is not there or not for it.
     """
-    require_backbone(backbone)
+    if backbone != SQUEEZENET:
+        require_backbone(backbone)
     if weights == "none":
         return weights
     if weights not in ("auto", "imagenet"):
         _require_fit(Path(weights), backbone)
         return weights
-    reason = _out_of_reach(backbone)
+    reason = _squeezenet_out_of_reach() if backbone == SQUEEZENET else _out_of_reach(backbone)
     if reason is None:
         return "imagenet"
     if weights == "imagenet":
@@ -133,6 +166,18 @@ def _out_of_reach(backbone: str) -> str | None:
     return None
 
 
+def _squeezenet_out_of_reach() -> str | None:
+    """Why torchvision's weights cannot be had now; None when they can."""
+    url = _SQUEEZENET_WEIGHTS.url
+    if (Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]).is_file():
+        return None
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=_PATIENCE):
+            return None
+    except OSError as error:  # offline, blocked, slow
+        return (str(error).strip() or repr(error)).splitlines()[0]
+
+
 def _require_fit(path: Path, backbone: str) -> None:
     """Refuse a weights file that would leave layers of the encoder as they are: timm itself only warns."""
     if not os.path.isfile(path):  # also where the name is too long for one, of which pathlib would raise
@@ -143,7 +188,8 @@ def _require_fit(path: Path, backbone: str) -> None:
     except Exception as error:  # whatever a file that is no state dict makes a reader raise
         reason = (str(error).strip() or repr(error)).splitlines()[0]
         raise UsageError(f"--weights {path} is no state dict ({reason}): take another file") from error
-    wanted = timm.create_model(backbone, num_classes=0).state_dict()
+    network = squeezenet1_0() if backbone == SQUEEZENET else timm.create_model(backbone, num_classes=0)
+    wanted = network.state_dict()
     missing = sorted(
         name
         for name, tensor in wanted.items()

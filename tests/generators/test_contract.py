@@ -17,6 +17,7 @@ ARCHITECTURES = {
     "plain_cnn": ({}, 3_892_194),
     "autoencoder": ({}, 3_119_042),
     "resnet_deconv": ({"backbone": "test_resnet"}, 841_858),
+    "squeezenet_unet": ({}, 3_822_418),
 }
 CASES = [
     *((architecture, options) for architecture, (options, _) in ARCHITECTURES.items()),
