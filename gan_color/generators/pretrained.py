@@ -95,7 +95,19 @@ def squeezenet_features(weights: str) -> nn.Sequential:
     grey = nn.Conv2d(1, rgb.out_channels, kernel_size=7, stride=2, padding=3)
     grey.load_state_dict({"weight": rgb.weight.detach().sum(dim=1, keepdim=True), "bias": rgb.bias.detach()})
     network.features[0] = grey
+    for name, layer in network.features.named_children():
+        if isinstance(layer, nn.MaxPool2d):
+            network.features[int(name)] = pooling()
     return network.features
+
+
+def pooling() -> nn.Sequential:
+    """SqueezeNet's pooling: 3x3, stride 2, sides rounded up.
+
+    What it pools is never below 0, so that zeros beyond the edge are torch's `ceil_mode`, which cannot be exported for
+    every size.
+    """
+    return nn.Sequential(nn.ZeroPad2d((0, 1, 0, 1)), nn.MaxPool2d(kernel_size=3, stride=2))
 
 
 def normalise(L: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gan_color.generators.hub import Generator
-from gan_color.generators.pretrained import normalise, squeezenet_features
+from gan_color.generators.pretrained import normalise, pooling, squeezenet_features
 
 # Where SqueezeNet's features are cut: before each pooling, and at the end; and the channels there.
 _CUTS, _CHANNELS = (0, 2, 6, 11, 13), (96, 256, 512, 512)
@@ -39,7 +39,7 @@ class SqueezeNetUNet(Generator):
         self.encoder = nn.ModuleList(features[start:end] for start, end in itertools.pairwise(_CUTS))
         # What the whole photograph shows: one more halving, deeper than SqueezeNet has features of.
         self.scene = nn.Sequential(
-            nn.MaxPool2d(kernel_size=3, stride=2, ceil_mode=True),
+            pooling(),
             *_convolution(_CHANNELS[-1], _SCENE),
             *_convolution(_SCENE, _SCENE),
         )
