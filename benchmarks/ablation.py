@@ -1,0 +1,336 @@
+"""Which ingredients earn their place: variants of the two stages at one budget, several seeds each, side by side.
+
+python benchmarks/ablation.py --data $PHOTOS --size 96 --out checkpoints/ablation --jobs 2 \
+    --classifier $SHARED/weights/squeezenet1_0_imagenet_deepcompression.pth --labelled $SHARED/data/scenes
+
+A run is the stage's own script, for a fixed number of steps, so of photographs seen. All variants of a seed see the
+same photographs in the same order and share what they have in common: stage one is trained once for all that do not
+change it. What is trained or measured is never trained or measured again, and what was cut off goes on: give the
+command anew, perhaps with more variants or seeds. --dry-run lists the runs.
+
+Writes ablation.json (every run), table.md, curve.png and sheet.png (ablation_report.py).
+"""
+
+import dataclasses
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import ablation_report as report
+import tyro
+from tqdm import tqdm
+
+from gan_color import checkpoint, generators
+from gan_color.data import split
+from gan_color.device import cores
+from gan_color.errors import SomeFailed, UsageError, one_line_errors, shown
+from gan_color.writing import write_atomically
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+# Name: what it changes in stage one and in stage two; None = it has no such stage, and the other takes all the steps.
+# `data` is the share of the photographs to train on; `ema: off` measures the generator itself instead of its average.
+VARIANTS = {
+    "both": ({}, {}),
+    "stage-one-only": ({}, None),
+    "stage-two-only": (None, {}),
+    "lambda-10": ({}, {"lambda_l1": 10}),
+    "lambda-300": ({}, {"lambda_l1": 300}),
+    "no-ema": ({}, {"ema": "off"}),
+    "photographs-1/16": ({"data": "1/16"}, {"data": "1/16"}),
+    "photographs-1/8": ({"data": "1/8"}, {"data": "1/8"}),
+    "photographs-1/4": ({"data": "1/4"}, {"data": "1/4"}),
+    "photographs-1/2": ({"data": "1/2"}, {"data": "1/2"}),
+    "lsgan": ({}, {"gan_objective": "lsgan"}),
+    "hinge": ({}, {"gan_objective": "hinge"}),
+    "instance-norm": ({}, {"discriminator_norm": "instance"}),
+    "spectral-norm": ({}, {"discriminator_norm": "spectral"}),
+    "warmup": ({}, {"discriminator_warmup": 50}),
+    "ttur": ({}, {"lr_g": 1e-4, "lr_d": 4e-4}),
+    "near-grey-kept": ({"min_chroma": 0}, {"min_chroma": 0}),
+}
+# What all others are compared with.
+BASE = "both"
+# What stage two of that begins with: a row of the table that costs no run.
+BEFORE = "both, before stage two"
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What all runs are told alike, and which there are."""
+
+    # A folder of photographs with train and val in it, a list file or a named set.
+    data: str
+    # Folder for the runs, the table and the pictures.
+    out: Path = Path("checkpoints/ablation")
+    # Where named data sets lie.
+    data_root: Path = Path("datasets")
+    # Variants to run, in this order; none = all. "both" is always among them.
+    variants: tuple[str, ...] = ()
+    # Seeds of each: 0, 1, 2, ...
+    seeds: int = 3
+    # Side of the square that all are trained and measured at, pixels.
+    size: int = 96
+    # Photographs in one step.
+    batch_size: int = 16
+    # Steps of stage one.
+    pretrain_steps: int = 400
+    # Steps of stage two.
+    gan_steps: int = 250
+    # Architecture of the generator.
+    architecture: str = "resnet_unet"
+    # Weights its encoder starts from: none, imagenet, or a file.
+    weights: str = "none"
+    # What the networks run on.
+    device: str = "auto"
+    # Processes that load photographs, in each run.
+    workers: int = 0
+    # Runs at once; they share the cores.
+    jobs: int = 1
+    # Photographs measured, evenly spread over those held out; None = all.
+    val_count: int | None = None
+    # State dict of torchvision's squeezenet1_0, for the Fréchet distance and the recognition; None = without these.
+    classifier: Path | None = None
+    # Folder of photographs whose names hold ImageNet's classes, to be recognised by --classifier.
+    labelled: Path | None = None
+    # Photographs of --labelled that are taken, evenly spread; None = all.
+    labelled_count: int | None = 200
+    # List the runs and end.
+    dry_run: bool = False
+
+    def __post_init__(self):
+        unknown = [name for name in self.variants if name not in VARIANTS]
+        if unknown:
+            raise UsageError(f"--variants {unknown[0]}: there are {', '.join(VARIANTS)}")
+        for option in ("seeds", "batch_size", "pretrain_steps", "gan_steps", "jobs"):
+            if getattr(self, option) < 1:
+                raise UsageError(f"--{option.replace('_', '-')} is {getattr(self, option)}: it must be 1 or more")
+        if self.labelled and not self.classifier:
+            raise UsageError("--labelled needs --classifier, which recognises the photographs")
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One stage of one seed."""
+
+    # Named after all that it changes: equal runs of two variants are one.
+    folder: Path
+    stage: str
+    seed: int
+    steps: int
+    changes: dict[str, object]
+    # The stage one that it goes on from.
+    start: "Run | None" = None
+
+    @property
+    def done(self) -> bool:
+        """Whether it has taken all its steps."""
+        return (self.folder / "trained.json").is_file()
+
+
+def plan(options: Options, name: str, seed: int) -> tuple[Run, str]:
+    """The last run of a variant, and which of its generators is measured: `generator` or, without EMA, `raw`."""
+    one, two = VARIANTS[name]
+    home, steps = options.out / f"seed-{seed}", options.pretrain_steps + options.gan_steps
+    first = None
+    if one is not None:
+        first = _run(home, "pretrain", seed, steps if two is None else options.pretrain_steps, one)
+    if two is None:
+        return first, "generator"
+    changes = {option: value for option, value in two.items() if option != "ema"}
+    last = _run(home, "gan", seed, options.gan_steps if first else steps, changes, first)
+    return last, "raw" if two.get("ema") == "off" else "generator"
+
+
+def _run(home: Path, stage: str, seed: int, steps: int, changes: dict, start: Run | None = None) -> Run:
+    own = ",".join([f"{stage}-{steps}", *(f"{option}={value}" for option, value in changes.items())])
+    folder = home / "+".join([*([start.folder.name] if start else []), own.replace("/", "of")])
+    return Run(folder, stage, seed, steps, changes, start)
+
+
+def share_of(run: Run, count: int) -> int:
+    """How many of so many photographs a run trains on."""
+    numerator, denominator = map(int, run.changes.get("data", "1/1").split("/"))
+    return max(2, count * numerator // denominator)
+
+
+def photographs_of(options: Options, run: Run) -> Path:
+    """The list of photographs of a run that trains on a share of them: a seed's own, the smaller within the larger."""
+    return options.out / f"seed-{run.seed}" / f"photographs-{run.changes['data'].replace('/', 'of')}.txt"
+
+
+def write_lists(options: Options, found: split.Photographs, runs: list[Run]) -> None:
+    """Write the lists that runs train on a share of the photographs by."""
+    for run in runs:
+        if "data" in run.changes:
+            shuffled = random.Random(run.seed).sample(list(found.train), len(found.train))
+            chosen = shuffled[: share_of(run, len(shuffled))]
+            listed = b"".join(os.fsencode(path.resolve()) + b"\n" for path in chosen)
+            write_atomically(photographs_of(options, run), listed)
+
+
+def command(options: Options, run: Run) -> list[str]:
+    """How a run is started, or goes on."""
+    words = [sys.executable, str(PROJECT / f"train_{run.stage}.py"), "--out", str(run.folder)]
+    words += ["--data-root", str(options.data_root), "--seed", str(run.seed), "--size", str(options.size)]
+    words += ["--batch-size", str(options.batch_size), "--device", options.device, "--workers", str(options.workers)]
+    # It ends by its steps, and validates and draws at its end only; it is measured here, when all are trained.
+    words += ["--max-steps", str(run.steps), "--epochs", "1000000", "--val-every", "1000000", "--val-count", "8"]
+    words += ["--sample-every", "1000000", "--save-every", "100"]
+    words += ["--generator", str(run.start.folder)] if run.start else []
+    if run.start is None:
+        words += ["--architecture", options.architecture, "--weights", options.weights]
+        words += ["--from-scratch"] if run.stage == "gan" else []
+    # A list holds photographs to train on; the one that a run holds out of it itself cannot be spared.
+    is_share = "data" in run.changes
+    words += (
+        ["--data", str(photographs_of(options, run)), "--val-share", "1e-9"] if is_share else ["--data", options.data]
+    )
+    for option, value in run.changes.items():
+        words += [] if option == "data" else [f"--{option.replace('_', '-')}", str(value)]
+    return [*words, "--resume"] if checkpoint.holds_run(run.folder) else words
+
+
+def train(options: Options, runs: list[Run]) -> dict[Path, str]:
+    """Train what is not trained yet, --jobs runs at once.
+
+    However this process ends, the runs at work are ended by a SIGTERM, at which they save.
+
+    Returns:
+        The last words of the runs that failed, by folder.
+    """
+    waiting, failed = [run for run in runs if not run.done], {}
+    working: dict[Path, tuple[Run, subprocess.Popen]] = {}
+    bar = tqdm(total=len(runs), initial=len(runs) - len(waiting), desc="training", unit="run", disable=None)
+    try:
+        while waiting or working:
+            for run in list(waiting):
+                if run.start and run.start.folder in failed:
+                    waiting.remove(run)
+                    failed[run.folder] = "its stage one failed"
+                elif len(working) < options.jobs and (run.start is None or run.start.done):
+                    waiting.remove(run)
+                    working[run.folder] = run, start(options, run)
+            for run, process in list(working.values()):
+                if process.poll() is not None:
+                    del working[run.folder]
+                    if process.returncode == 0:
+                        finish(run)
+                    else:
+                        failed[run.folder] = last_words(run)
+                    bar.update()
+            time.sleep(0.1)
+    finally:
+        bar.close()
+        for _, process in working.values():
+            process.terminate()
+        for _, process in working.values():
+            process.wait()
+    return failed
+
+
+def start(options: Options, run: Run) -> subprocess.Popen:
+    """Begin a run, or go on with it; it has its share of the cores and a log beside its folder."""
+    run.folder.parent.mkdir(parents=True, exist_ok=True)
+    environment = os.environ | {"OMP_NUM_THREADS": str(max(1, cores() // options.jobs))}
+    with log_of(run).open("ab") as log:
+        return subprocess.Popen(command(options, run), stdout=log, stderr=log, env=environment)
+
+
+def finish(run: Run) -> None:
+    """Keep the generators of a run that ended, and drop what only its going on would need."""
+    if run.stage == "gan":
+        state = checkpoint.load_state(run.folder)
+        raw = generators.build(state["generator"]["architecture"], **state["generator"]["options"])
+        raw.load_state_dict(state["stage"]["generator"])
+        info = json.loads((run.folder / "generator" / "config.json").read_text())["training"]
+        checkpoint.save_generator(run.folder / "raw", raw, **state["generator"], info=info)
+    write_atomically(run.folder / "trained.json", json.dumps({"steps": run.steps}).encode())
+    for name in ("state", "best"):
+        shutil.rmtree(run.folder / name, ignore_errors=True)
+
+
+def log_of(run: Run) -> Path:
+    """What a run said."""
+    return run.folder.with_name(f"{run.folder.name}.log")
+
+
+def last_words(run: Run) -> str:
+    """Why a run ended."""
+    return ([*log_of(run).read_text(errors="replace").strip().splitlines(), "no word"])[-2:][0]
+
+
+def require_same(options: Options) -> None:
+    """Refuse an --out whose runs were told otherwise.
+
+    Raises:
+        UsageError: names the option.
+    """
+    told = {name: str(getattr(options, name)) for name in ("data", "size", "batch_size", "architecture", "weights")}
+    path = options.out / "told.json"
+    before = json.loads(path.read_text()) if path.is_file() else told
+    for name, value in told.items():
+        if value != before[name]:
+            raise UsageError(
+                f"--out {shown(options.out)} holds runs with --{name.replace('_', '-')} {before[name]}, not {value}: "
+                "give another --out"
+            )
+    write_atomically(path, json.dumps(told).encode())
+
+
+def systems(ends: dict) -> dict[tuple[str, int], Path]:
+    """The generators of the table, by name and seed: the variants', and what the base's stage two began with."""
+    before = {(BEFORE, seed): end.start.folder / "generator" for (name, seed), (end, _) in ends.items() if name == BASE}
+    after = {key: end.folder / which for key, (end, which) in ends.items()}
+    return {key: folder for key, folder in (before | after).items() if (folder.parent / "trained.json").is_file()}
+
+
+def sizes(ends: dict, count: int) -> dict[tuple[str, int, int], Path]:
+    """The generators of the curve, by its name, the number of photographs and the seed."""
+    found = {}
+    for (name, seed), (end, _) in ends.items():
+        if name == BASE or "data" in end.changes:
+            for curve, run in (("after stage one", end.start), ("after both", end)):
+                if run.done:
+                    found[curve, share_of(run, count), seed] = run.folder / "generator"
+    return found
+
+
+def main(options: Options) -> None:
+    """Train, measure, compare."""
+    found = split.photographs(options.data, options.data_root)
+    names = list(dict.fromkeys([BASE, *(options.variants or VARIANTS)]))
+    notes = []
+    whole = split.photographs(options.data, options.data_root, min_chroma=0)
+    for name in [name for name in names if VARIANTS[name][-1] and "min_chroma" in VARIANTS[name][-1]]:
+        if whole.digest == found.digest:
+            names.remove(name)
+            notes.append(f"{name} is not among them: no photograph of this set is near-grey, so it would be {BASE}.")
+    # Variant by variant, so that those named first are whole first.
+    ends = {(name, seed): plan(options, name, seed) for name in names for seed in range(options.seeds)}
+    runs = list({run.folder: run for end, _ in ends.values() for run in (end.start, end) if run}.values())
+    if options.dry_run:
+        for run in runs:
+            print(f"{'done ' if run.done else ''}{run.folder.relative_to(options.out)}: {run.steps} steps")
+        left = sum(run.steps for run in runs if not run.done)
+        print(f"{len(runs)} runs; {left} steps of {options.batch_size} photographs to go")
+        return
+    require_same(options)
+    write_lists(options, found, runs)
+    failed = train(options, runs)
+    notes += [f"{folder.relative_to(options.out)} failed: {words}" for folder, words in failed.items()]
+    report.write(options, found, systems(ends), sizes(ends, len(found.train)), BASE, notes)
+    if failed:
+        raise SomeFailed(f"{len(failed)} of {len(runs)} runs failed, the first with: {next(iter(failed.values()))}")
+
+
+if __name__ == "__main__":
+    with one_line_errors("ablation.py"):
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # and end the runs that are at work
+        main(tyro.cli(Options, description=__doc__))
