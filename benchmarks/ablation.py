@@ -53,6 +53,10 @@ VARIANTS = {
     "spectral-norm": ({}, {"discriminator_norm": "spectral"}),
     "warmup": ({}, {"discriminator_warmup": 50}),
     "ttur": ({}, {"lr_g": 1e-4, "lr_d": 4e-4}),
+    "discriminator-rgb": ({}, {"discriminator_input": "rgb"}),
+    "r1": ({}, {"r1": 10}),
+    "perceptual": ({}, {"perceptual": 10}),
+    "no-augmentation": ({"augment": False}, {"augment": False}),
     "near-grey-kept": ({"min_chroma": 0}, {"min_chroma": 0}),
 }
 # What all others are compared with.
@@ -87,6 +91,10 @@ class Options:
     architecture: str = "resnet_unet"
     # Weights its encoder starts from: none, imagenet, or a file.
     weights: str = "none"
+    # Learning rate of stage one.
+    lr: float = 1e-3
+    # That of its encoder; None = the same.
+    lr_encoder: float | None = None
     # What the networks run on.
     device: str = "auto"
     # Processes that load photographs, in each run.
@@ -95,7 +103,8 @@ class Options:
     jobs: int = 1
     # Photographs measured, evenly spread over those held out; None = all.
     val_count: int | None = None
-    # State dict of torchvision's squeezenet1_0, for the Fréchet distance and the recognition; None = without these.
+    # State dict of torchvision's squeezenet1_0, for the Fréchet distance, the recognition and the perceptual loss;
+    # None = without these.
     classifier: Path | None = None
     # Folder of photographs whose names hold ImageNet's classes, to be recognised by --classifier.
     labelled: Path | None = None
@@ -187,13 +196,19 @@ def command(options: Options, run: Run) -> list[str]:
     if run.start is None:
         words += ["--architecture", options.architecture, "--weights", options.weights]
         words += ["--from-scratch"] if run.stage == "gan" else []
-    # A list holds photographs to train on; the one that a run holds out of it itself cannot be spared.
+    if run.stage == "pretrain":
+        words += ["--lr", str(options.lr), "--lr-encoder", str(options.lr_encoder)]
     is_share = "data" in run.changes
-    words += (
-        ["--data", str(photographs_of(options, run)), "--val-share", "1e-9"] if is_share else ["--data", options.data]
-    )
+    words += ["--data", str(photographs_of(options, run)) if is_share else options.data]
+    # A list holds photographs to train on; of these a run itself holds out one, and cannot do without.
+    words += ["--val-share", "1e-9"] if is_share else []
+    words += ["--perceptual-weights", str(options.classifier)] if "perceptual" in run.changes else []
     for option, value in run.changes.items():
-        words += [] if option == "data" else [f"--{option.replace('_', '-')}", str(value)]
+        name = option.replace("_", "-")
+        if value is False:
+            words += [f"--no-{name}"]
+        elif option != "data":
+            words += [f"--{name}", str(value)]
     return [*words, "--resume"] if checkpoint.holds_run(run.folder) else words
 
 
@@ -272,7 +287,8 @@ def require_same(options: Options) -> None:
     Raises:
         UsageError: names the option.
     """
-    told = {name: str(getattr(options, name)) for name in ("data", "size", "batch_size", "architecture", "weights")}
+    names = ("data", "size", "batch_size", "architecture", "weights", "lr", "lr_encoder")
+    told = {name: str(getattr(options, name)) for name in names}
     path = options.out / "told.json"
     before = json.loads(path.read_text()) if path.is_file() else told
     for name, value in told.items():
@@ -282,6 +298,16 @@ def require_same(options: Options) -> None:
                 "give another --out"
             )
     write_atomically(path, json.dumps(told).encode())
+
+
+def left_out(options: Options, found: split.Photographs) -> dict[str, str]:
+    """Variants that would be the base, or cannot be trained, and why."""
+    why = {}
+    if split.photographs(options.data, options.data_root, min_chroma=0).digest == found.digest:
+        why["near-grey-kept"] = f"no photograph of this set is near-grey, so it would be {BASE}"
+    if options.classifier is None:
+        why["perceptual"] = "it needs --classifier"
+    return why
 
 
 def systems(ends: dict) -> dict[tuple[str, int], Path]:
@@ -306,12 +332,9 @@ def main(options: Options) -> None:
     """Train, measure, compare."""
     found = split.photographs(options.data, options.data_root)
     names = list(dict.fromkeys([BASE, *(options.variants or VARIANTS)]))
-    notes = []
-    whole = split.photographs(options.data, options.data_root, min_chroma=0)
-    for name in [name for name in names if VARIANTS[name][-1] and "min_chroma" in VARIANTS[name][-1]]:
-        if whole.digest == found.digest:
-            names.remove(name)
-            notes.append(f"{name} is not among them: no photograph of this set is near-grey, so it would be {BASE}.")
+    why = left_out(options, found)
+    notes = [f"{name} is not among them: {why[name]}." for name in names if name in why]
+    names = [name for name in names if name not in why]
     # Variant by variant, so that those named first are whole first.
     ends = {(name, seed): plan(options, name, seed) for name in names for seed in range(options.seeds)}
     runs = list({run.folder: run for end, _ in ends.values() for run in (end.start, end) if run}.values())

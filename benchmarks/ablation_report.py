@@ -177,6 +177,8 @@ def as_markdown(
         f"Differences from {base}, paired by seed. Bold: the interval excludes 0. Of {count} such intervals "
         f"{0.05 * count:.1f} would do so by chance if nothing had any effect."
     )
+    if "perceptual" in rows and "squeezenet_distance" in measures:
+        about.append("perceptual was trained on SqueezeNet's own features, so what SqueezeNet judges favours it.")
     grey_line = f"| grey | | {' | '.join(bare)} |"
     parts = [*about, table("variant", [grey_line, *ours], measures), compared, table("variant", differences, measures)]
     return "\n\n".join([*parts, *notes, f"Measured on {machine()}."]) + "\n"

@@ -20,9 +20,36 @@ from gan_color.errors import CheckpointError, shown
 
 # The field's way of feeding ImageNet classifiers: short side to 256, middle square of 227 (SqueezeNet's own size).
 _RESIZED, _CROPPED = 256, 227
-_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+# The scale that ImageNet's classifiers were trained at: mean and standard deviation of red, green and blue in 0..1.
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 # ImageNet's name of a class, WordNet's: n01440764 is the tench.
 _WORDNET_ID = re.compile(r"(?<![0-9a-z])n\d{8}(?!\d)")
+
+
+def load_squeezenet(path: Path, option: str) -> tuple[nn.Module, str]:
+    """Build SqueezeNet 1.0 for ImageNet's 1,000 classes from a file.
+
+    Args:
+        path: a state dict of torchvision's `squeezenet1_0`.
+        option: that named the file.
+
+    Returns:
+        The network, and the SHA-256 of the file, hex.
+
+    Raises:
+        CheckpointError: the file is missing, broken, or of another network.
+    """
+    path, network = Path(os.path.expanduser(path)), squeezenet1_0()
+    try:
+        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    except OSError as error:
+        raise CheckpointError(f"{option} {shown(path)} cannot be read: {error.strerror}") from error
+    except Exception as error:  # whatever a file that is no state dict, or another one, makes torch raise
+        raise CheckpointError(
+            f"{option} {shown(path)} is no state dict of torchvision's squeezenet1_0: give its file"
+        ) from error
+    return network, sha256
 
 
 class Classifier(nn.Module):
@@ -40,19 +67,9 @@ class Classifier(nn.Module):
 
     def __init__(self, path: Path):
         super().__init__()
-        path = Path(os.path.expanduser(path))
-        self.network = squeezenet1_0()
-        try:
-            self.sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-            self.network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-        except OSError as error:
-            raise CheckpointError(f"--classifier {shown(path)} cannot be read: {error.strerror}") from error
-        except Exception as error:  # whatever a file that is no state dict, or another one, makes torch raise
-            raise CheckpointError(
-                f"--classifier {shown(path)} is no state dict of torchvision's squeezenet1_0: give its file"
-            ) from error
-        self.register_buffer("mean", torch.tensor(_MEAN).view(1, 3, 1, 1))
-        self.register_buffer("std", torch.tensor(_STD).view(1, 3, 1, 1))
+        self.network, self.sha256 = load_squeezenet(path, "--classifier")
+        self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(STD).view(1, 3, 1, 1))
         self.eval()
 
     @torch.inference_mode()

@@ -26,6 +26,9 @@ _LINEAR_SLOPE, _LINEAR_OFFSET = 7.787, 16.0 / 116.0
 # f at the knee of that curve, by skimage.color.lab2xyz.
 _F_KNEE = 0.2068966
 
+# Linear light up to which sRGB's curve is a line.
+_SRGB_KNEE = 0.0031308
+
 # ab over (f(X), f(Y), f(Z)).
 _AB_FROM_F = np.array([[500, -500, 0], [0, 200, -200]], dtype=np.float32) / 110
 # Pixels that are converted at a time on a CPU: what lies between sRGB and Lab then fits its cache.
@@ -213,7 +216,7 @@ def lab_to_srgb(L: Tensor, ab: Tensor) -> Tensor:
         ab: (N, 2, H, W) float32, (a*, b*)/110.
 
     Returns:
-        (N, 3, H, W) float32, sRGB, in 0..1.
+        (N, 3, H, W) float32, sRGB, in 0..1; gradients go back to ab, but for channels that were cut.
     """
     return _srgb_from_linear(_linear_rgb(L, ab).clamp(0, 1))
 
@@ -301,11 +304,12 @@ def _linear_rgb(L: Tensor, ab: Tensor) -> Tensor:
     a, b = ab.float().split(1, dim=1)
     # skimage.color.lab2xyz: a z below 0 cannot come from light.
     f = torch.cat((fy.add(a, alpha=110 / 500), fy, fy.sub(b, alpha=110 / 200).clamp_min_(0)), dim=1)
-    below = f.clamp_max(_F_KNEE).sub_(_F_KNEE).div_(_LINEAR_SLOPE)
-    f.clamp_min_(_F_KNEE)
-    return _mix(_matrix("to_rgb", L.device), torch.addcmul(below, f, f * f))
+    root = f.clamp_min(_F_KNEE)
+    below = (f - root).div_(_LINEAR_SLOPE)
+    return _mix(_matrix("to_rgb", L.device), torch.addcmul(below, root, root * root))
 
 
 def _srgb_from_linear(linear: Tensor) -> Tensor:
     """The sRGB curve of linear light in 0..1."""
-    return torch.where(linear > 0.0031308, 1.055 * linear.pow(1 / 2.4) - 0.055, 12.92 * linear)
+    root = linear.clamp_min(_SRGB_KNEE).pow(1 / 2.4)  # the floor keeps the gradient of the unused branch finite
+    return torch.where(linear > _SRGB_KNEE, 1.055 * root - 0.055, 12.92 * linear)

@@ -55,6 +55,8 @@ class TrainConfig:
     crops: int | None = None
     # Smallest random crop of --resize crop, as a share of the photograph's short side.
     min_crop: float = 0.6
+    # Crop and mirror photographs at random in training; off, each is its middle square every time.
+    augment: bool = True
     # Side of the square the networks are trained on, pixels.
     size: int = 128
 
@@ -182,6 +184,14 @@ class GanConfig(TrainConfig):
     discriminator_norm: Literal["batch", "instance", "spectral", "none"] = "batch"
     # Real and fake photographs pass the discriminator in one batch (together) or in two (apart).
     discriminator_batch: Literal["together", "apart"] = "together"
+    # What the discriminator sees beside L: lab = ab, or rgb = the photograph in sRGB.
+    discriminator_input: Literal["lab", "rgb"] = "lab"
+    # Weight gamma of R1, which keeps the discriminator from judging real photographs steeply; 0 = none.
+    r1: float = 0.0
+    # Weight of the distance of SqueezeNet's features between generated and true photographs; 0 = none.
+    perceptual: float = 0.0
+    # State dict of torchvision's squeezenet1_0, for --perceptual.
+    perceptual_weights: Path | None = None
     # Steps at the start that train the discriminator alone.
     discriminator_warmup: int = 0
     # Learning rate of the generator's Adam.
@@ -208,7 +218,14 @@ class GanConfig(TrainConfig):
             require(0 < getattr(self, option) < 10, option, getattr(self, option), "above 0 and below 10")
         for option in ("beta1", "beta2", "ema_decay"):
             require(0 <= getattr(self, option) < 1, option, getattr(self, option), "from 0 to below 1")
-        require(0 <= self.lambda_l1 < float("inf"), "lambda_l1", self.lambda_l1, "0 or more and finite")
+        for option in ("lambda_l1", "r1", "perceptual"):
+            require(0 <= getattr(self, option) < float("inf"), option, getattr(self, option), "0 or more and finite")
+        require(
+            not self.perceptual or self.perceptual_weights is not None,
+            "perceptual_weights",
+            self.perceptual_weights,
+            "a state dict of torchvision's squeezenet1_0 for --perceptual",
+        )
         require(1 <= self.discriminator_depth <= 5, "discriminator_depth", self.discriminator_depth, "1 to 5")
         require(
             self.size >> self.discriminator_depth >= 3,

@@ -15,6 +15,7 @@ class PatchDiscriminator(nn.Module):
         depth: strided layers; 1 sees 16x16 pixels, 2 sees 34x34, 3 sees 70x70, 4 sees 142x142.
         norm: "batch", "instance", "spectral" (on the weights) or "none".
         width: channels of the first layer; doubled layer by layer up to eight times.
+        colours: channels that it sees beside L: 2 for ab, 3 for sRGB.
 
     Raises:
         ValueError: norm is none of these.
@@ -22,29 +23,29 @@ class PatchDiscriminator(nn.Module):
     Source: Isola et al., "Image-to-Image Translation with Conditional Adversarial Networks", sec. 3.2.2, 6.1.2.
     """
 
-    def __init__(self, depth: int = 3, norm: str = "batch", width: int = 64):
+    def __init__(self, depth: int = 3, norm: str = "batch", width: int = 64, colours: int = 2):
         super().__init__()
         if norm not in ("batch", "instance", "spectral", "none"):
             raise ValueError(f'norm must be "batch", "instance", "spectral" or "none", got "{norm}"')
         widths = [width * min(2**layer, 8) for layer in range(depth + 1)]
-        layers = [*_layer(3, widths[0], 2, norm, normalised=False)]
+        layers = [*_layer(1 + colours, widths[0], 2, norm, normalised=False)]
         for layer in range(1, depth + 1):
             stride = 2 if layer < depth else 1
             layers += _layer(widths[layer - 1], widths[layer], stride, norm)
         self.layers = nn.Sequential(*layers, _convolution(widths[-1], 1, 1, norm))
         self.apply(_initialise)
 
-    def forward(self, L: Tensor, ab: Tensor) -> Tensor:
+    def forward(self, L: Tensor, seen: Tensor) -> Tensor:
         """Judge photographs.
 
         Args:
             L: (N, 1, H, W) float, in [-1, 1].
-            ab: (N, 2, H, W) float, in about [-1, 1].
+            seen: (N, 2, H, W) float ab, or (N, 3, H, W) float sRGB, in about [-1, 1].
 
         Returns:
             Patch logits (N, 1, h, w): above 0 for real.
         """
-        return self.layers(torch.cat((L, ab), dim=1))
+        return self.layers(torch.cat((L, seen), dim=1))
 
 
 def _layer(channels: int, width: int, stride: int, norm: str, normalised: bool = True) -> list[nn.Module]:

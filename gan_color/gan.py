@@ -1,6 +1,7 @@
 """Stage two: the generator against a PatchGAN, with pix2pix's objective GAN + lambda * L1.
 
-Source: Isola et al., "Image-to-Image Translation with Conditional Adversarial Networks", 2017, sec. 3.
+Source: Isola et al., "Image-to-Image Translation with Conditional Adversarial Networks", 2017, sec. 3. R1 and the
+perceptual loss are not pix2pix's, and off unless asked for.
 """
 
 import contextlib
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from gan_color import checkpoint, distributed, losses, run_state
+from gan_color import checkpoint, color, distributed, losses, run_state
 from gan_color.config import GanConfig
 from gan_color.device import autocast
 from gan_color.discriminator import PatchDiscriminator
@@ -21,6 +22,7 @@ from gan_color.errors import CheckpointError, UsageError, shown
 from gan_color.fit import fit
 from gan_color.generators import hub
 from gan_color.guard import Guard
+from gan_color.perceptual import Perceptual
 from gan_color.prepare import new_generator, open_run, prepare
 from gan_color.state_dicts import load_parts
 
@@ -30,10 +32,11 @@ class Gan:
 
     Args:
         generator: from stage one, or fresh.
-        discriminator: judges (L, ab).
+        discriminator: judges L and what `config.discriminator_input` says of colour.
         device: where they train.
         precision: type of the convolutions.
         config: objective, weights, learning rates, order of the batches.
+        perceptual: distance of photographs in sRGB; needed where config.perceptual is above 0.
     """
 
     def __init__(
@@ -43,14 +46,19 @@ class Gan:
         device: torch.device,
         precision: torch.dtype,
         config: GanConfig,
+        perceptual: nn.Module | None = None,
     ):
         self.device, self.precision = device, precision
-        self.objective, self.lambda_l1 = config.gan_objective, config.lambda_l1
+        self.objective, self.lambda_l1, self.r1 = config.gan_objective, config.lambda_l1, config.r1
+        self.input, self.weight_perceptual = config.discriminator_input, config.perceptual
         self.together = config.discriminator_batch == "together"
         self.accumulate, self.discriminator_warmup = config.accumulate, config.discriminator_warmup
 
         self.generator = generator.to(device, memory_format=torch.channels_last).train()
         self.discriminator = discriminator.to(device, memory_format=torch.channels_last).train()
+        if perceptual is not None:
+            perceptual = perceptual.to(device, memory_format=torch.channels_last)
+        self.perceptual = perceptual
         self.parallel_generator = distributed.wrap(self.generator, device)
         self.parallel_discriminator = distributed.wrap(self.discriminator, device)
         betas = (config.beta1, config.beta2)
@@ -76,7 +84,8 @@ class Gan:
 
         Returns:
             `loss/D_real`, `loss/D_fake`, `loss/D` (their mean), `D/accuracy_real`, `D/accuracy_fake`; and, but for
-            the discriminator's warm-up, `loss/G_GAN`, `loss/G_L1` and `loss/G` = G_GAN + lambda * G_L1.
+            the discriminator's warm-up, `loss/G_GAN`, `loss/G_L1` and `loss/G` = G_GAN + lambda * G_L1. Where they are
+            on, `loss/D_R1`, and `loss/G_perceptual`, which is part of `loss/G` by its weight.
         """
         warming_up = self.steps < self.discriminator_warmup
         parts = list(zip(L.chunk(self.accumulate), ab.chunk(self.accumulate), strict=True))
@@ -94,7 +103,7 @@ class Gan:
             self._discriminate(L_part, ab_part, fake_ab.detach(), number < len(parts), len(parts), measured)
             statistics.append([buffer.clone() for buffer in self.discriminator.buffers()])
         measured["loss/D"] = (measured["loss/D_real"] + measured["loss/D_fake"]) / 2
-        self.guard.update(self.optimizer_d, self.scaler_d, measured["loss/D"])
+        self.guard.update(self.optimizer_d, self.scaler_d, measured["loss/D"] + measured.get("loss/D_R1", 0))
 
         # Generator: past the discriminator as it is now, and close to the true colours.
         if not warming_up:
@@ -107,10 +116,13 @@ class Gan:
                     patch_logits = self._judge(L_part, fake_ab, statistics[number - 1])
                     gan = losses.generator_loss(patch_logits, self.objective)
                     l1 = losses.reconstruction(fake_ab, ab_part)
-                    loss = (gan + self.lambda_l1 * l1) / len(parts)
-                    self.scaler_g.scale(loss).backward()
-                _add(measured, {"loss/G_GAN": gan, "loss/G_L1": l1}, len(parts))
-            measured["loss/G"] = measured["loss/G_GAN"] + self.lambda_l1 * measured["loss/G_L1"]
+                    loss = gan + self.lambda_l1 * l1
+                    values = {"loss/G_GAN": gan, "loss/G_L1": l1}
+                    if self.weight_perceptual:
+                        values["loss/G_perceptual"] = self._perceive(L_part, fake_ab, ab_part)
+                        loss = loss + self.weight_perceptual * values["loss/G_perceptual"]
+                    self.scaler_g.scale(loss / len(parts)).backward()
+                _add(measured, values | {"loss/G": loss}, len(parts))
             self.guard.update(self.optimizer_g, self.scaler_g, measured["loss/G"])
             self._average()
         self.steps += 1
@@ -120,6 +132,15 @@ class Gan:
         with autocast(self.device, self.precision):
             fake_ab = self.parallel_generator(L)
         return fake_ab.float()
+
+    def _seen(self, L: Tensor, ab: Tensor) -> Tensor:
+        """What the discriminator sees of colour: ab, or sRGB in [-1, 1], (N, 3, H, W) float32."""
+        return ab if self.input == "lab" else 2 * color.lab_to_srgb(L, ab) - 1
+
+    def _perceive(self, L: Tensor, fake_ab: Tensor, ab: Tensor) -> Tensor:
+        fake_rgb, real_rgb = color.lab_to_srgb(L, fake_ab), color.lab_to_srgb(L, ab)
+        with autocast(self.device, self.precision):
+            return self.perceptual(fake_rgb, real_rgb)
 
     def _judge(self, L: Tensor, fake_ab: Tensor, statistics: list[Tensor]) -> Tensor:
         """Patch logits of generated photographs for the generator's step.
@@ -131,39 +152,58 @@ class Gan:
         for buffer, of_its_part in zip(self.discriminator.buffers(), statistics, strict=True):
             buffer.copy_(of_its_part)
         self.discriminator.train(not self.together)
+        seen = self._seen(L, fake_ab)
         with autocast(self.device, self.precision):
-            patch_logits = self.discriminator(L, fake_ab)
+            patch_logits = self.discriminator(L, seen)
         self.discriminator.train()
         return patch_logits
 
     def _discriminate(self, L, ab, fake_ab, local, num_parts, measured) -> None:
         """Add one part's gradients to the discriminator's."""
         forward = self.parallel_discriminator
+        real, fake = self._seen(L, ab), self._seen(L, fake_ab)
+        values = {}
         with distributed.local_gradients(forward, local or not self.together):
             with autocast(self.device, self.precision):
                 if self.together:
-                    both = forward(torch.cat((L, L)), torch.cat((ab, fake_ab)))
+                    both = forward(torch.cat((L, L)), torch.cat((real, fake)))
                     real_logits, fake_logits = both.chunk(2)
                 else:
-                    real_logits = forward(L, ab)
+                    real_logits = forward(L, real)
             loss_real = losses.discriminator_loss(real_logits, True, self.objective)
+            of_real = loss_real
+            if self.r1:
+                values["loss/D_R1"] = self._steepness(L, real)
+                of_real = loss_real + self.r1 / 2 * values["loss/D_R1"]
             if not self.together:
                 # Backward before the second pass: both would otherwise need batch norm's buffers as they were.
-                self.scaler_d.scale(loss_real / 2 / num_parts).backward()
+                self.scaler_d.scale(of_real / 2 / num_parts).backward()
         with distributed.local_gradients(forward, local):
             if not self.together:
                 with autocast(self.device, self.precision):
-                    fake_logits = forward(L, fake_ab)
+                    fake_logits = forward(L, fake)
             loss_fake = losses.discriminator_loss(fake_logits, False, self.objective)
-            loss = loss_real + loss_fake if self.together else loss_fake
+            loss = of_real + loss_fake if self.together else loss_fake
             self.scaler_d.scale(loss / 2 / num_parts).backward()
-        values = {
+        values |= {
             "loss/D_real": loss_real,
             "loss/D_fake": loss_fake,
             "D/accuracy_real": losses.accuracy(real_logits, True, self.objective),
             "D/accuracy_fake": losses.accuracy(fake_logits, False, self.objective),
         }
         _add(measured, values, num_parts)
+
+    def _steepness(self, L: Tensor, real: Tensor) -> Tensor:
+        """R1 of true photographs, in float32.
+
+        Batch norm has the statistics that it kept of the pass before, so each photograph's logits are its own alone.
+        Not through DistributedDataParallel: these gradients and those of that pass go back together.
+        """
+        real = real.detach().requires_grad_()
+        self.discriminator.eval()
+        steepness = losses.r1(self.discriminator(L, real), real)
+        self.discriminator.train()
+        return steepness
 
     @torch.no_grad()
     def _average(self) -> None:
@@ -223,8 +263,10 @@ def run(config: GanConfig) -> None:
         else:
             generator, config = _from_stage_one(config)
         prepared = prepare(config, state)
-        discriminator = PatchDiscriminator(config.discriminator_depth, config.discriminator_norm)
-        stage = Gan(generator, discriminator, prepared.device, prepared.precision, config)
+        colours = {"lab": 2, "rgb": 3}[config.discriminator_input]
+        discriminator = PatchDiscriminator(config.discriminator_depth, config.discriminator_norm, colours=colours)
+        perceptual = Perceptual(config.perceptual_weights) if config.perceptual else None
+        stage = Gan(generator, discriminator, prepared.device, prepared.precision, config, perceptual)
         fit(stage, config, prepared)
     say(f"next:  gan-color colorize PHOTO --checkpoint {shlex.quote(str(config.out))} --output coloured.png")
 

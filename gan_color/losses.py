@@ -69,6 +69,25 @@ def generator_loss(patch_logits: Tensor, objective: str = "vanilla") -> Tensor:
     return _distance_to(logits, 1.0, objective)
 
 
+def r1(patch_logits: Tensor, colours: Tensor) -> Tensor:
+    """How steeply the discriminator's judgement of photographs rises with their colours.
+
+    Args:
+        patch_logits: (N, 1, h, w) float32, of real photographs, each photograph's a function of its own colours alone.
+        colours: (N, C, H, W) float32, as the discriminator saw them; requires grad.
+
+    Returns:
+        Scalar float32: the squared norm of the gradient of a photograph's mean logit, mean over photographs. It can be
+        differentiated again.
+
+    Source: Mescheder, Geiger, Nowozin, "Which training methods for GANs do actually converge?", 2018, eq. 9, without
+    gamma / 2.
+    """
+    judged = patch_logits.mean(dim=(1, 2, 3)).sum()
+    (gradient,) = torch.autograd.grad(judged, colours, create_graph=True)
+    return gradient.square().sum(dim=(1, 2, 3)).mean()
+
+
 def accuracy(patch_logits: Tensor, is_real: bool, objective: str = "vanilla") -> Tensor:
     """Share of patches the discriminator judges rightly.
 

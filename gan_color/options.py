@@ -147,5 +147,11 @@ def as_options(config: TrainConfig, names: tuple[str, ...]) -> str:
     """Write the named options that are not at their defaults as a user would type them, each after a space."""
     values = to_dict(config)
     defaults = {field.name: field.default for field in dataclasses.fields(config)}
-    given = [name for name in names if values[name] != defaults[name] and values[name] != str(defaults[name])]
-    return "".join(f" --{name.replace('_', '-')} {shlex.quote(str(values[name]))}" for name in given)
+    given = {
+        name.replace("_", "-"): values[name]
+        for name in names
+        if values[name] != defaults[name] and values[name] != str(defaults[name])
+    }
+    return "".join(
+        f" --no-{name}" if value is False else f" --{name} {shlex.quote(str(value))}" for name, value in given.items()
+    )

@@ -148,5 +148,5 @@ def run(config: PretrainConfig) -> None:
         )
         fit(stage, config, prepared)
     chosen = ("data", "data_root", "breed", "val_share", "split", "min_chroma")
-    same = as_options(config, (*chosen, "resize", "crops", "min_crop", "size"))
+    same = as_options(config, (*chosen, "resize", "crops", "min_crop", "augment", "size"))
     say(f"next:  python train_gan.py --generator {shlex.quote(str(config.out))}{same}")

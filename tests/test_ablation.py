@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -33,7 +34,8 @@ def test_what_was_cut_off_goes_on_and_the_figures_are_those_of_evaluate(ablation
     told |= {"pretrain_steps": 3, "gan_steps": 2, "batch_size": 4, "jobs": 2, "architecture": "plain_cnn"}
     words = [f"--{option.replace('_', '-')}={value}" for option, value in told.items() if option != "variants"]
     command = [sys.executable, str(PROJECT / "benchmarks" / "ablation.py"), *words, "--variants", "no-ema"]
-    cut = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    environment = os.environ | {"PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1"}
+    cut = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while not (begun := [*out.glob("seed-*/pretrain-3/metrics.jsonl")]):
         assert cut.poll() is None
         time.sleep(0.05)
@@ -71,7 +73,7 @@ def test_intervals_are_students(report):
 
 def test_a_difference_is_paired_by_seed_and_bold_where_it_excludes_0(report):
     base = {0: {"l1": 0.1, "delta_e": 10.0}, 1: {"l1": 0.2, "delta_e": 11.0}, 2: {"l1": 0.3, "delta_e": 12.0}}
-    # 0.010, 0.011 and 0.012 more than the base of the same seed, whatever their own spread; the other changes not surely.
+    # 0.010, 0.011 and 0.012 more than the base of the same seed, whatever their spread; the other differs not surely.
     other = {0: {"l1": 0.11, "delta_e": 9.0}, 2: {"l1": 0.312, "delta_e": 15.0}, 1: {"l1": 0.211, "delta_e": 11.0}}
     assert report.row("x", other, ["l1", "delta_e"], base) == "| x | 3 | **+0.0110 ± 0.0025** | +0.67 ± 5.17 |"
     assert report.row("x", {0: base[0]}, ["l1"]) == "| x | 1 | 0.1000 |"

@@ -331,6 +331,31 @@ def test_photographs_without_levels_are_split_and_joined_as_scikit_image_does():
     torch.testing.assert_close(color.lab_to_srgb(L, ab), srgb, rtol=0, atol=2e-5)
 
 
+def test_the_gradient_of_joining_is_that_of_scikit_image():
+    chance = np.random.default_rng(0)
+    srgb = chance.uniform(0.02, 0.98, (1, 40, 3))  # inside sRGB, on both sides of the curves' knees
+    lab = skcolor.rgb2lab(srgb)
+    weights, step = chance.normal(size=srgb.shape), 1e-4
+    lab_tensor = torch.from_numpy(lab).permute(2, 0, 1).unsqueeze(0).float()
+    L, ab = lab_tensor[:, :1] / 50 - 1, (lab_tensor[:, 1:] / 110).requires_grad_()
+    (color.lab_to_srgb(L, ab) * torch.from_numpy(weights).permute(2, 0, 1).float()).sum().backward()
+    for channel in (1, 2):
+        moved = np.zeros(3)
+        moved[channel] = step
+        slope = (skcolor.lab2rgb(lab + moved) - skcolor.lab2rgb(lab - moved)) / (2 * step)
+        expected = 110 * (slope * weights).sum(axis=2)
+        np.testing.assert_allclose(ab.grad[0, channel - 1].numpy(), expected, rtol=5e-3, atol=5e-3)
+
+
+def test_joining_has_finite_gradients_everywhere():
+    """At black and white, at the knees and outside sRGB, where channels are cut."""
+    L = torch.tensor([-1.0, -0.999, -0.84, 0.0, 0.9, 1.0]).view(1, 1, 1, 6).repeat(4, 1, 1, 1)
+    ab = torch.tensor([[0.0, 0.0], [0.9, 0.9], [-0.9, 0.5], [0.3, -1.0]]).view(4, 2, 1, 1).repeat(1, 1, 1, 6)
+    ab.requires_grad_()
+    color.lab_to_srgb(L, ab).square().sum().backward()
+    assert ab.grad.isfinite().all()
+
+
 def test_photographs_without_levels_have_finite_gradients_everywhere():
     srgb = torch.tensor([0.0, 1e-6, 0.04045, 0.5, 1.0]).view(1, 1, 1, 5).repeat(1, 3, 1, 1).requires_grad_()
     L, ab = color.srgb_to_lab(srgb)

@@ -64,7 +64,7 @@ sys.path.insert(0, "tests")
 from test_gan import stage, batch
 from gan_color import distributed
 distributed.start(torch.device("cpu"))
-ours = stage(norm="instance", discriminator_batch=sys.argv[2], accumulate=int(sys.argv[3]))
+ours = stage(norm="instance", discriminator_batch=sys.argv[2], accumulate=int(sys.argv[3]), r1=float(sys.argv[4]))
 L, ab = batch(8)
 rank = distributed.rank()
 # By slices, as RunOrder shares a batch out.
@@ -76,11 +76,12 @@ distributed.finish()
 """
 
 
-@pytest.mark.parametrize(("together", "accumulate"), [("together", 1), ("apart", 1), ("together", 2)])
-def test_the_gradients_of_two_processes_are_those_of_one(tmp_path, together, accumulate):
+# R1's second derivatives go round DistributedDataParallel and must be shared by it all the same.
+@pytest.mark.parametrize(("together", "accumulate", "r1"), [("together", 1, 0), ("apart", 1, 9), ("together", 2, 9)])
+def test_the_gradients_of_two_processes_are_those_of_one(tmp_path, together, accumulate, r1):
     script = tmp_path / "step.py"
     script.write_text(SAME_AS_ONE)
-    argv = [script, tmp_path / "gradients", together, accumulate]
+    argv = [script, tmp_path / "gradients", together, accumulate, r1]
     two = torchrun(*argv)
     assert two.returncode == 0, two.stderr
     environment = os.environ | {"OMP_NUM_THREADS": "1"}

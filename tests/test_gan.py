@@ -1,13 +1,15 @@
 """Stage two: what a step does to which network."""
 
 import copy
+import warnings
 
 import pytest
+import skimage.color
 import torch
 import torch.nn.functional as F
 from test_pretrain import CPU, batch, small_generator
 
-from gan_color import generators
+from gan_color import color, generators
 from gan_color.config import GanConfig
 from gan_color.discriminator import PatchDiscriminator
 from gan_color.gan import Gan
@@ -74,6 +76,62 @@ def test_the_discriminator_gets_no_gradient_from_the_generators_step(together):
     # What is left after the whole step is the discriminator's own gradient and nothing else.
     for parameter, reference in zip(ours.discriminator.parameters(), discriminator.parameters(), strict=True):
         torch.testing.assert_close(parameter.grad, reference.grad, rtol=1e-3, atol=1e-7)
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("together", ["together", "apart"])
+def test_r1_joins_the_discriminators_loss(together, accumulate):
+    """Mescheder et al.'s loss on real photographs, D_real + gamma / 2 R1; pix2pix halves the whole."""
+    ours = stage(discriminator_batch=together, accumulate=accumulate, r1=6.0)
+    discriminator = copy.deepcopy(ours.discriminator)
+    L, ab = batch()
+    with torch.no_grad():
+        fake = ours.generator(L)
+    ab.requires_grad_()
+    real_logits, fake_logits = discriminator(L, ab), discriminator(L, fake)
+    (gradient,) = torch.autograd.grad(real_logits.mean(dim=(1, 2, 3)).sum(), ab, create_graph=True)
+    penalty = gradient.square().flatten(1).sum(dim=1).mean()
+    d_real = F.binary_cross_entropy_with_logits(real_logits, torch.ones_like(real_logits))
+    d_fake = F.binary_cross_entropy_with_logits(fake_logits, torch.zeros_like(fake_logits))
+    ((d_real + 6.0 / 2 * penalty + d_fake) / 2).backward()
+    values = ours.step(L, ab.detach())
+    assert values["loss/D_R1"].item() == pytest.approx(penalty.item(), rel=1e-4)
+    assert values["loss/D"].item() == pytest.approx((d_real + d_fake).item() / 2, rel=1e-4)
+    for parameter, reference in zip(ours.discriminator.parameters(), discriminator.parameters(), strict=True):
+        torch.testing.assert_close(parameter.grad, reference.grad, rtol=1e-3, atol=1e-7)
+
+
+@pytest.mark.parametrize("together", ["together", "apart"])
+def test_r1_leaves_batch_norm_as_the_pass_before_left_it(together):
+    L, ab = batch()
+    plain, steep = (stage(norm="batch", discriminator_batch=together, r1=r1, lr_d=1e-30) for r1 in (0.0, 9.0))
+    values = [each.step(L, ab) for each in (plain, steep)]
+    assert values[0]["loss/G_GAN"] == values[1]["loss/G_GAN"] and values[1]["loss/D_R1"] > 0
+    for one, other in zip(plain.discriminator.buffers(), steep.discriminator.buffers(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_a_discriminator_of_rgb_sees_the_photographs():
+    torch.manual_seed(3)
+    discriminator = PatchDiscriminator(depth=1, norm="none", width=8, colours=3)
+    config = GanConfig(discriminator_input="rgb", lambda_l1=0.0)
+    ours = Gan(small_generator(), discriminator, CPU, torch.float32, config)
+    seen = []
+    discriminator.register_forward_hook(lambda module, inputs, out: seen.append(inputs[1].detach()))
+    L, ab = batch()
+    before = snapshot(ours.generator)
+    with torch.no_grad():
+        fake = ours.generator(L)
+    ours.step(L, ab)
+    for ours_seen, colours in ((seen[0][:4], ab), (seen[0][4:], fake), (seen[1], fake)):
+        lab = color.to_lab_units(L, colours).permute(0, 2, 3, 1).double().numpy()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of colours that no light has
+            expected = 2 * skimage.color.lab2rgb(lab) - 1
+        torch.testing.assert_close(
+            ours_seen.permute(0, 2, 3, 1).double(), torch.from_numpy(expected), atol=1e-3, rtol=0
+        )
+    assert not unchanged(ours.generator, before)
 
 
 def test_warming_up_moves_the_discriminator_alone():

@@ -167,6 +167,26 @@ def test_accuracy_counts_patches_on_the_right_side(objective, is_real, expected)
     assert losses.accuracy(patch_logits(-1, 0.3, 0.7, 2), is_real, objective).item() == expected
 
 
+def test_r1_of_a_linear_discriminator_is_the_square_of_its_weights():
+    """D(ab) = sum(w * ab): its gradient is w whatever ab is, so R1 is |w|^2, and R1's own gradient 2 w."""
+    torch.manual_seed(0)
+    w = torch.randn(1, 2, 6, 5, requires_grad=True)
+    ab = torch.randn(3, 2, 6, 5, requires_grad=True)
+    penalty = losses.r1((w * ab).sum(dim=(1, 2, 3), keepdim=True), ab)
+    torch.testing.assert_close(penalty, w.square().sum())
+    penalty.backward()
+    torch.testing.assert_close(w.grad, 2 * w)
+
+
+def test_r1_is_the_mean_over_photographs_of_the_gradient_of_the_mean_logit():
+    torch.manual_seed(0)
+    convolution = torch.nn.Conv2d(2, 1, 3, stride=2).double()
+    ab = torch.randn(3, 2, 9, 9, dtype=torch.float64, requires_grad=True)
+    jacobian = torch.autograd.functional.jacobian(lambda x: convolution(x).tanh().mean(dim=(1, 2, 3)), ab)
+    expected = torch.stack([jacobian[i, i].square().sum() for i in range(3)]).mean()
+    torch.testing.assert_close(losses.r1(convolution(ab).tanh(), ab), expected)
+
+
 def test_unknown_names_are_refused(two_colours):
     with pytest.raises(ValueError, match='"huber"'):
         losses.reconstruction(*two_colours, "huber")

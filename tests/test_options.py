@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import re
+import shlex
 import subprocess
 import sys
 
@@ -11,7 +12,7 @@ import yaml
 
 from gan_color.config import MAY_CHANGE_ON_RESUME, GanConfig, PretrainConfig
 from gan_color.errors import UsageError
-from gan_color.options import parse, to_yaml
+from gan_color.options import as_options, parse, to_yaml
 
 
 def test_every_option_has_a_help_text(capsys):
@@ -126,6 +127,13 @@ def test_nothing_to_resume_is_said(tmp_path):
 def test_what_may_change_on_resume_are_options():
     fields = {field.name for cls in (PretrainConfig, GanConfig) for field in dataclasses.fields(cls)}
     assert fields >= MAY_CHANGE_ON_RESUME
+
+
+def test_options_are_written_as_they_are_read():
+    config = PretrainConfig(augment=False, crops=3, data="a folder")
+    words = as_options(config, ("augment", "crops", "data", "size"))
+    assert words == " --no-augment --crops 3 --data 'a folder'"
+    assert parse(PretrainConfig, shlex.split(words), "train_pretrain.py") == config
 
 
 def test_yaml_holds_plain_values_only():

@@ -9,6 +9,9 @@ from PIL import Image
 from torch import nn
 
 from gan_color import generators
+from gan_color.config import PretrainConfig
+from gan_color.data import LabDataset
+from gan_color.prepare import prepare
 from gan_color.pretrain import Pretrain
 
 CPU = torch.device("cpu")
@@ -41,6 +44,14 @@ def test_a_step_follows_the_gradient_of_the_loss(loss, reference):
     assert values["loss/G"].item() == pytest.approx(expected_loss.item(), rel=1e-5)
     for ours, theirs in zip(generator.parameters(), expected.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_without_augmentation_each_epoch_sees_the_middle_squares(photo_folder, tmp_path):
+    config = PretrainConfig(data=str(photo_folder), size=32, augment=False, device="cpu", out=tmp_path)
+    prepared = prepare(config, None)
+    middle = LabDataset(prepared.train.paths, 32)
+    for epoch in (0, 1):
+        assert all(torch.equal(prepared.train.rgb((epoch, i)), middle.rgb(i)) for i in range(len(middle)))
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
