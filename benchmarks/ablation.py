@@ -292,7 +292,7 @@ def require_same(options: Options) -> None:
     path = options.out / "told.json"
     before = json.loads(path.read_text()) if path.is_file() else told
     for name, value in told.items():
-        if value != before[name]:
+        if before.get(name, value) != value:
             raise UsageError(
                 f"--out {shown(options.out)} holds runs with --{name.replace('_', '-')} {before[name]}, not {value}: "
                 "give another --out"

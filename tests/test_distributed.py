@@ -60,7 +60,7 @@ def test_two_machines_meet_and_train_as_one(photo_folder, tmp_path):
 
 SAME_AS_ONE = """
 import sys, torch
-sys.path.insert(0, "tests")
+sys.path[:0] = [".", "tests"]
 from test_gan import stage, batch
 from gan_color import distributed
 distributed.start(torch.device("cpu"))

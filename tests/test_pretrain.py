@@ -47,7 +47,7 @@ def test_a_step_follows_the_gradient_of_the_loss(loss, reference):
 
 
 def test_without_augmentation_each_epoch_sees_the_middle_squares(photo_folder, tmp_path):
-    config = PretrainConfig(data=str(photo_folder), size=32, augment=False, device="cpu", out=tmp_path)
+    config = PretrainConfig(data=str(photo_folder), size=32, batch_size=4, augment=False, device="cpu", out=tmp_path)
     prepared = prepare(config, None)
     middle = LabDataset(prepared.train.paths, 32)
     for epoch in (0, 1):
