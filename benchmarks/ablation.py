@@ -240,6 +240,7 @@ def train(options: Options, runs: list[Run]) -> dict[Path, str]:
                     else:
                         failed[run.folder] = last_words(run)
                     bar.update()
+                    bar.write(f"{run.folder.relative_to(options.out)}: {failed.get(run.folder, 'trained')}")
             time.sleep(0.1)
     finally:
         bar.close()
