@@ -173,9 +173,12 @@ def as_markdown(
             f"share of the way from grey (0) to true colour (1), both at {options.size} pixels and enlarged to 256."
         )
     count = len(differences) * len(measures)
-    compared = (
-        f"Differences from {base}, paired by seed. Bold: the interval excludes 0. Of {count} such intervals "
-        f"{0.05 * count:.1f} would do so by chance if nothing had any effect."
+    compared = f"Differences from {base}, paired by seed. "
+    compared += (
+        f"Bold: the interval excludes 0. Of {count} such intervals {0.05 * count:.1f} would do so by chance if nothing "
+        "had any effect."
+        if options.seeds > 1
+        else "Of one seed: how far another would differ is not known."
     )
     if "perceptual" in rows and "squeezenet_distance" in measures:
         about.append("perceptual was trained on SqueezeNet's own features, so what SqueezeNet judges favours it.")
