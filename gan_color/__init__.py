@@ -2,7 +2,7 @@
 
 from gan_color import colorize, load_generator
 
-generator = load_generator("checkpoints/gan")
+generator = load_generator("general")
 colorize(generator, "grandmother.jpg").save("grandmother-coloured.jpg")
 """
 

@@ -17,6 +17,7 @@ VERBS = {
     "evaluate": (commands.EvaluateConfig, "gan_color.evaluate"),
     "data": (commands.DataConfig, "gan_color.dataset_report"),
     "export": (commands.ExportConfig, "gan_color.export"),
+    "share": (commands.ShareConfig, "gan_color.share"),
     "demo": (commands.DemoConfig, "gan_color.demo"),
     "info": (commands.InfoConfig, "gan_color.info"),
 }

@@ -18,7 +18,8 @@ from torch import nn
 from gan_color.device import choose_device
 from gan_color.errors import CheckpointError, UsageError, shown
 from gan_color.generators import ARCHITECTURES, Generator
-from gan_color.generators.hub import FORMAT, WEIGHTS, generator_folder, read_generator_config, to_files
+from gan_color.generators.hub import FORMAT, read_generator_config, to_files
+from gan_color.generators.places import WEIGHTS, generator_folder
 from gan_color.onnx_generator import OnnxGenerator
 from gan_color.state_dicts import require_finite
 from gan_color.writing import write_atomically
@@ -67,8 +68,9 @@ def load_generator(folder: str | Path, device: str | torch.device = "cpu") -> Ge
     """Load a generator to colour with.
 
     Args:
-        folder: a run folder, its `generator` folder, the id of a repository on the Hugging Face Hub
-            ("user/name"), which is downloaded once, or an .onnx file that `gan-color export` wrote.
+        folder: a run folder, its `generator` folder, the name of a generator that comes with gan_color
+            ("general"), the id of a repository on the Hugging Face Hub ("user/name"), which is downloaded once, or
+            an .onnx file that `gan-color export` wrote.
         device: where it shall run: as `--device` takes it, such as "auto", or a torch.device.
 
     Returns:

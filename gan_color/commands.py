@@ -16,8 +16,9 @@ class ColorizeConfig:
     # Photographs, folders of them, patterns in quotes ('scans/**/*.tif'), - for a list of paths on standard input
     # (one a line, or ended by NUL), or samples for the embedded ones.
     inputs: tyro.conf.Positional[tuple[str, ...]]
-    # Generator: a run folder, a generator folder, an .onnx file, or the id of a repository on the Hugging Face Hub.
-    checkpoint: str
+    # Generator: a run folder, a generator folder, an .onnx file, general or flowers (they come with gan_color), or
+    # the id of a repository on the Hugging Face Hub.
+    checkpoint: str = "general"
     # File (for one photograph) or folder to write to, which keeps the inputs' folders; .png, .jpg, .webp, .tif, .bmp.
     output: Path
     # Short side the network sees, pixels; None = the size it was trained at.
@@ -53,8 +54,8 @@ class EvaluateConfig:
 
     # Photographs to measure on: what --data of a training takes.
     data: tyro.conf.Positional[str]
-    # Generator: a run folder, a generator folder, an .onnx file, or the id of a repository on the Hugging Face Hub.
-    # May be given several times.
+    # Generator: a run folder, a generator folder, an .onnx file, general or flowers (they come with gan_color), or
+    # the id of a repository on the Hugging Face Hub. May be given several times.
     checkpoint: tyro.conf.UseAppendAction[tuple[str, ...]]
     # Which of DATA: val = those that a training on it holds out, test = those that its --split leaves for a test, all,
     # or auto = all of a folder without train and val in it and of a list file, else val.
@@ -148,8 +149,9 @@ class DataConfig:
 class ExportConfig:
     """Write a generator as ONNX, for any height, width and batch, and check it against PyTorch."""
 
-    # Generator: a run folder or a generator folder.
-    checkpoint: Path
+    # Generator: a run folder, a generator folder, general or flowers (they come with gan_color), or the id of a
+    # repository on the Hugging Face Hub.
+    checkpoint: str
     # File to write, ending in .onnx.
     output: Path
     # Write over a file that exists.
@@ -157,14 +159,30 @@ class ExportConfig:
 
     def __post_init__(self):
         require(self.output.suffix == ".onnx", "output", self.output, "a file that ends in .onnx")
-        require(self.checkpoint.suffix != ".onnx", "checkpoint", self.checkpoint, "a run folder, not an export")
+        require(not self.checkpoint.endswith(".onnx"), "checkpoint", self.checkpoint, "a run folder, not an export")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShareConfig:
+    """Write a generator to be shared: in half precision, which halves the file, with its model card."""
+
+    # Generator: a run folder or a generator folder, such as checkpoints/gan/best.
+    checkpoint: tyro.conf.Positional[str]
+    # Folder for config.json, model.safetensors and README.md.
+    out: Path
+    # Write over a generator that is there.
+    overwrite: bool = False
+
+    def __post_init__(self):
+        require(not self.checkpoint.endswith(".onnx"), "checkpoint", self.checkpoint, "a run folder, not an export")
 
 
 @dataclass(frozen=True, kw_only=True)
 class InfoConfig:
     """Print what a checkpoint is: architecture, parameters, how it was trained."""
 
-    # Generator: a run folder, a generator folder, an .onnx file, or the id of a repository on the Hugging Face Hub.
+    # Generator: a run folder, a generator folder, an .onnx file, general or flowers (they come with gan_color), or
+    # the id of a repository on the Hugging Face Hub.
     checkpoint: tyro.conf.Positional[str]
 
 
@@ -172,8 +190,9 @@ class InfoConfig:
 class DemoConfig:
     """Colour photographs in a browser: serve a page on this computer."""
 
-    # Generator: a run folder, a generator folder, an .onnx file, or the id of a repository on the Hugging Face Hub.
-    # May be given several times; without it those found in the folder checkpoints.
+    # Generator: a run folder, a generator folder, an .onnx file, general or flowers (they come with gan_color), or
+    # the id of a repository on the Hugging Face Hub. May be given several times; without it those that come with
+    # gan_color and those found in the folder checkpoints.
     checkpoint: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     # Address to listen on; any but 127.0.0.1 lets others in.
     host: str = "127.0.0.1"

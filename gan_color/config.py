@@ -170,7 +170,7 @@ class PretrainConfig(TrainConfig):
 class GanConfig(TrainConfig):
     """Stage two: train the generator against a PatchGAN with GAN + lambda * L1."""
 
-    # Generator of stage one to start from: its run folder or its generator folder.
+    # Generator to start from: stage one's run folder or generator folder, or the name of one that comes with gan_color.
     generator: Path = Path("checkpoints/pretrain")
     # Start from an untrained generator instead of --generator.
     from_scratch: bool = False

@@ -24,7 +24,8 @@ from gan_color import page
 from gan_color.checkpoint import load_generator
 from gan_color.commands import DemoConfig
 from gan_color.errors import CheckpointError, GanColorError, Stopped, shown
-from gan_color.generators import hub
+from gan_color.generators.hub import read_generator_config
+from gan_color.generators.places import WEIGHTS, shipped
 
 # Photographs that wait for the network, beyond which a visitor is told to come again.
 _LONGEST_QUEUE = 64
@@ -69,7 +70,8 @@ def launch(
     """Serve the page from a thread of this process; in a notebook it is shown below the cell.
 
     Args:
-        checkpoints: generators as `load_generator` takes them; none = those found in the folder `checkpoints`.
+        checkpoints: generators as `load_generator` takes them; none = those that come with gan_color, and those found
+            in the folder `checkpoints`.
         host: address to listen on.
         port: port to listen on; None = the first that is free from 7860 on.
         share: also make a public link, through a server of Gradio's.
@@ -83,7 +85,7 @@ def launch(
         CheckpointError: there is no generator, or one that was named cannot be loaded.
         GanColorError: the port is taken.
     """
-    named = _short_names(checkpoints) or found(Path("checkpoints"))
+    named = _short_names(checkpoints) or offered(Path("checkpoints"))
     load = functools.cache(lambda name: load_generator(named[name], device))
     for name in named if checkpoints else ():
         load(name)
@@ -115,33 +117,34 @@ def launch(
     return served
 
 
-def found(folder: Path) -> dict[str, str]:
-    """Find generators, those of runs' best and last steps and those that were saved for use.
+def offered(folder: Path) -> dict[str, str]:
+    """The generators that come with gan_color, then those of runs' best and last steps and those saved for use.
 
     Args:
         folder: looked through with its subfolders, but for a run's snapshots.
 
     Returns:
-        Name for the page to folder, stage two first.
+        Name for the page to folder; of those in the folder, stage two's first.
 
     Raises:
         CheckpointError: there is none.
     """
-    first, others = {}, {}
-    for path in sorted(folder.rglob(f"*/{hub.WEIGHTS}")):
+    first = {name: str(path) for name, path in shipped().items()}
+    gan, others = {}, {}
+    for path in sorted(folder.rglob(f"*/{WEIGHTS}")):
         place = path.parent.relative_to(folder)
         if "snapshots" in place.parts:
             continue
         try:
-            training = hub.read_generator_config(path.parent)["training"]
+            training = read_generator_config(path.parent)["training"]
         except CheckpointError as error:
             print(f"left out: {error}", file=sys.stderr)
             continue
         name = str(place.parent if place.name == "generator" and place.parent.parts else place)
-        (first if training.get("stage") == "gan" else others)[name] = str(path.parent)
-    if not first and not others:
+        (gan if training.get("stage") == "gan" else others)[name] = str(path.parent)
+    if not first | gan | others:
         raise CheckpointError(f"there is no generator in {shown(folder)}: train one, or give --checkpoint")
-    return first | others
+    return first | gan | others
 
 
 def _short_names(checkpoints: Sequence[str]) -> dict[str, str]:

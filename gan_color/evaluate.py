@@ -22,7 +22,7 @@ from gan_color.data import lab, scan, sources, split
 from gan_color.data.look import Look
 from gan_color.device import choose_device
 from gan_color.errors import DataError, SomeFailed, UsageError, shown
-from gan_color.generators import hub
+from gan_color.generators.places import WEIGHTS, generator_folder
 from gan_color.measure import GREY, HALVED, TRUE, Measured, measure
 from gan_color.network_metrics import NetworkMetrics
 from gan_color.prepare import spread
@@ -185,7 +185,7 @@ def _named(config: EvaluateConfig) -> dict[str, str]:
 
 def _identity(given: str, generator: nn.Module) -> dict:
     """What tells a generator from any other: its file's SHA-256, and how it was trained."""
-    path = Path(os.path.expanduser(given)) if given.endswith(".onnx") else hub.generator_folder(given) / hub.WEIGHTS
+    path = Path(os.path.expanduser(given)) if given.endswith(".onnx") else generator_folder(given) / WEIGHTS
     return {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), **generator.description["training"]}
 
 

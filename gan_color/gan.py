@@ -20,7 +20,7 @@ from gan_color.discriminator import PatchDiscriminator
 from gan_color.distributed import say
 from gan_color.errors import CheckpointError, UsageError, shown
 from gan_color.fit import fit
-from gan_color.generators import hub
+from gan_color.generators.places import generator_folder
 from gan_color.guard import Guard
 from gan_color.perceptual import Perceptual
 from gan_color.prepare import new_generator, open_run, prepare
@@ -274,11 +274,11 @@ def run(config: GanConfig) -> None:
 def _from_stage_one(config: GanConfig) -> tuple[nn.Module, GanConfig]:
     """The generator that `--generator` names, and the config with its architecture in it."""
     try:
-        hub.generator_folder(config.generator)
+        generator_folder(config.generator)
     except CheckpointError as error:
         raise UsageError(
-            f"--generator: there is no generator in {shown(config.generator)}: run train_pretrain.py --out "
-            f"{shown(config.generator)} first, or give --from-scratch"
+            f"--generator: {error}; train_pretrain.py --out {shown(config.generator)} trains one, --from-scratch does "
+            "without"
         ) from error
     generator = checkpoint.load_generator(config.generator)
     is_so = {"architecture": generator.description["architecture"], **generator.description["options"]}

@@ -70,6 +70,12 @@ def draw_photo(seed: int, width: int = 80, height: int = 64) -> Image.Image:
     return picture
 
 
+def same_weights(one, other) -> bool:
+    """Whether two networks have equal weights by equal names."""
+    one, other = one.state_dict(), other.state_dict()
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
 def levels_of_lightness_off(coloured: Image.Image, photo: Image.Image) -> float:
     """Largest difference of L*, in steps of the grey level that the photograph's own lightness is nearest to."""
     greys = skimage.color.rgb2lab(np.repeat(np.arange(256, dtype=np.uint8)[:, None, None], 3, axis=2))[:, 0, 0]

@@ -139,11 +139,11 @@ def test_grey_is_the_lightness_that_is_kept(pretrained):
     assert np.array_equal(np.asarray(inference.grey(photo)), np.asarray(coloured))
 
 
-def test_generators_are_found_and_stage_two_comes_first(pretrained, tmp_path, capsys):
+def test_generators_are_found_and_stage_two_comes_first(pretrained, tmp_path, capsys, monkeypatch):
     checkpoints = tmp_path / "checkpoints"
     for name in ("a/pretrain", "b/gan"):
         shutil.copytree(pretrained / "generator", checkpoints / name / "generator")
-    shutil.copytree(pretrained / "generator", checkpoints / "shipped")
+    shutil.copytree(pretrained / "generator", checkpoints / "shared")
     shutil.copytree(pretrained / "generator", checkpoints / "b" / "gan" / "snapshots" / "step-00000001")
     config = checkpoints / "b" / "gan" / "generator" / "config.json"
     described = json.loads(config.read_text())
@@ -151,10 +151,12 @@ def test_generators_are_found_and_stage_two_comes_first(pretrained, tmp_path, ca
     config.write_text(json.dumps(described))
     shutil.copytree(pretrained / "generator", checkpoints / "broken")
     (checkpoints / "broken" / "config.json").write_text("{")
-    assert list(demo.found(checkpoints)) == ["b/gan", "a/pretrain", "shipped"]
+    assert list(demo.offered(checkpoints)) == ["general", "flowers", "b/gan", "a/pretrain", "shared"]
     assert "broken" in capsys.readouterr().err
+    assert list(demo.offered(tmp_path / "nowhere")) == ["general", "flowers"]
+    monkeypatch.setattr(demo, "shipped", dict)
     with pytest.raises(CheckpointError, match="no generator in"):
-        demo.found(tmp_path / "nowhere")
+        demo.offered(tmp_path / "nowhere")
 
 
 def test_options_out_of_range_and_a_missing_extra_are_one_line(tmp_path):

@@ -1,4 +1,4 @@
-"""A generator as the files that are shared: `config.json`, `model.safetensors`, and the way to and from the Hub."""
+"""A generator as the files that are shared, `config.json` and `model.safetensors`, and the way back."""
 
 import hashlib
 import json
@@ -8,14 +8,14 @@ from pathlib import Path
 
 import safetensors.torch
 import torch
-from huggingface_hub import ModelCard, PyTorchModelHubMixin, snapshot_download
+from huggingface_hub import ModelCard, PyTorchModelHubMixin
 from torch import Tensor, nn
 
 from gan_color.errors import CheckpointError, GanColorError, shown
+from gan_color.generators.places import CARD, CONFIG, WEIGHTS, download, generator_folder, shipped
 
 # Raised when a reader of the old layout could not use the new one.
 FORMAT = 1
-_CONFIG, WEIGHTS, _CARD = "config.json", "model.safetensors", "README.md"
 # Bytes that the names and shapes in a file of weights may take; some hundred tensors take 100 KB.
 _LARGEST_HEADER = 8 * 2**20
 
@@ -61,7 +61,8 @@ class Generator(
         """Load a generator of this class; huggingface_hub's own loading would not check what it loads.
 
         Args:
-            pretrained_model_name_or_path: a folder, or the id of a repository on the Hub.
+            pretrained_model_name_or_path: a folder, the name of a generator that comes with gan_color, or the id of a
+                repository on the Hub.
             force_download: download again what is here already.
             token: for a private repository.
             cache_dir: where downloads lie.
@@ -76,9 +77,9 @@ class Generator(
             CheckpointError: nothing there, broken, or of another architecture than this class.
         """
         folder = pretrained_model_name_or_path
-        if not os.path.isdir(folder):
+        if not os.path.isdir(folder) and str(folder) not in shipped():
             options = {"cache_dir": cache_dir, "force_download": force_download, "local_files_only": local_files_only}
-            folder = _download(str(folder), revision=revision, token=token, **options)
+            folder = download(str(folder), revision=revision, token=token, **options)
         return cls.from_files(generator_folder(folder)).to(map_location)
 
     @classmethod
@@ -100,7 +101,7 @@ class Generator(
             generator = cls(**config["options"])
         except (TypeError, ValueError, AttributeError, RuntimeError, MemoryError, GanColorError) as error:
             reason = (str(error).strip() or repr(error)).splitlines()[0]
-            raise CheckpointError(f"{shown(folder / _CONFIG)} is not of a {cls.__name__}: {reason}") from error
+            raise CheckpointError(f"{shown(folder / CONFIG)} is not of a {cls.__name__}: {reason}") from error
         try:
             data = _read_bounded(path, generator)
             require_as_saved(data, config, path)
@@ -115,8 +116,8 @@ class Generator(
         _load_strictly(generator, weights, path)
         generator.description = config
         generator.trained_size = require_description(config)
-        if os.path.isfile(folder / _CARD):
-            generator.card = (folder / _CARD).read_text(encoding="utf-8", errors="replace")
+        if os.path.isfile(folder / CARD):
+            generator.card = (folder / CARD).read_text(encoding="utf-8", errors="replace")
         return generator.eval()
 
     def generate_model_card(self, *args, **kwargs) -> ModelCard:
@@ -147,26 +148,7 @@ def to_files(
     data = safetensors.torch.save(weights)
     digests = [hashlib.sha256(each).hexdigest() for each in (data, before) if each is not None]
     config = {"format": FORMAT, "architecture": architecture, "options": options, "training": info, "sha256": digests}
-    return {_CONFIG: (json.dumps(config, indent=2) + "\n").encode(), WEIGHTS: data}
-
-
-def generator_folder(folder: str | Path) -> Path:
-    """The folder that holds `config.json`: the one given, `generator` in it, or the Hub's, downloaded.
-
-    Raises:
-        CheckpointError: there is no generator in any.
-    """
-    path = Path(os.path.expanduser(folder))
-    for candidate in (path, path / "generator"):
-        if os.path.isfile(candidate / _CONFIG):
-            return candidate
-    # Beside other local folders a name with a slash is a slip of the pen, and nothing to ask the hub for.
-    if re.fullmatch(r"(?!checkpoints/)\w[\w.-]*/[\w.-]+", str(folder)) and not os.path.exists(path.parent):
-        return _download(str(folder))
-    raise CheckpointError(
-        f"there is no generator in {shown(path)}: give a run folder, such as checkpoints/pretrain, or a folder "
-        f"with {_CONFIG} and {WEIGHTS}"
-    )
+    return {CONFIG: (json.dumps(config, indent=2) + "\n").encode(), WEIGHTS: data}
 
 
 def read_generator_config(folder: Path) -> dict:
@@ -175,7 +157,7 @@ def read_generator_config(folder: Path) -> dict:
     Raises:
         CheckpointError: it is broken, or written by a newer gan_color.
     """
-    path = folder / _CONFIG
+    path = folder / CONFIG
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
         format_ = config["format"]
@@ -209,18 +191,6 @@ def require_description(config: dict) -> int:
     return size
 
 
-def _download(repo_id: str, **options) -> Path:
-    """The local copy of a repository's files; the hub is asked only for what is not there yet."""
-    try:
-        return Path(snapshot_download(repo_id, allow_patterns=[_CONFIG, WEIGHTS, _CARD], **options))
-    except Exception as error:  # offline, blocked, no such repository, no such revision
-        reason = (str(error).strip() or repr(error)).splitlines()[0]
-        raise CheckpointError(
-            f"there is no generator in {repo_id}, nor can it be had from the Hugging Face Hub ({reason}): connect to "
-            "the internet once, or give a run folder"
-        ) from error
-
-
 def _read_bounded(path: Path, generator: nn.Module) -> bytes:
     """Read weights, unless file or header are too large to be of this generator, in whatever precision.
 
@@ -231,7 +201,7 @@ def _read_bounded(path: Path, generator: nn.Module) -> bytes:
     most = _LARGEST_HEADER + 2 * sum(tensor.nbytes for tensor in generator.state_dict().values())
     with path.open("rb") as file:
         if os.fstat(file.fileno()).st_size > most:
-            raise ValueError(f"larger than {most} bytes, which is more than {_CONFIG} describes")
+            raise ValueError(f"larger than {most} bytes, which is more than {CONFIG} describes")
         data = file.read()
     if int.from_bytes(data[:8], "little") > _LARGEST_HEADER:
         raise ValueError("its header is too large")
@@ -247,7 +217,7 @@ def require_as_saved(data: bytes, config: dict, path: Path) -> None:
     if config.get("sha256") and hashlib.sha256(data).hexdigest() not in str(config["sha256"]):
         raise CheckpointError(
             f"{shown(path)} is broken (not the bytes that were saved): copy it again or save it anew; if you changed "
-            f"its weights yourself, take sha256 out of {_CONFIG}"
+            f"its weights yourself, take sha256 out of {CONFIG}"
         )
 
 
@@ -275,7 +245,7 @@ def _load_strictly(module: nn.Module, weights: dict[str, Tensor], path: Path) ->
     if differing:
         first = "; ".join(sorted(differing)[:3])
         raise CheckpointError(
-            f"{shown(path)} does not fit the architecture in {_CONFIG} ({len(differing)} weights: {first}): keep "
+            f"{shown(path)} does not fit the architecture in {CONFIG} ({len(differing)} weights: {first}): keep "
             "both files of one run together"
         )
     _require_finite(weights, shown(path))

@@ -7,6 +7,7 @@ import time
 import pytest
 import timm
 import torch
+from conftest import same_weights
 
 from gan_color import checkpoint, generators, load_generator
 from gan_color.errors import CheckpointError, GanColorError
@@ -21,11 +22,6 @@ def generator():
     # One pass in train mode, so that the running statistics are not the first ones.
     built.train()(torch.rand(2, 1, 64, 64))
     return built.eval()
-
-
-def same_weights(one, other) -> bool:
-    one, other = one.state_dict(), other.state_dict()
-    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
 @pytest.mark.parametrize("load", [ResNetUNet.from_pretrained, load_generator])
@@ -103,7 +99,7 @@ def test_an_id_of_the_hub_is_downloaded(generator, tmp_path, monkeypatch):
     generator.save_pretrained(tmp_path / "snapshot")
     asked = []
     monkeypatch.setattr(
-        "gan_color.generators.hub.snapshot_download",
+        "gan_color.generators.places.snapshot_download",
         lambda repo_id, **options: asked.append((repo_id, options["allow_patterns"])) or str(tmp_path / "snapshot"),
     )
     assert same_weights(load_generator("some-user/some.name"), generator)
@@ -114,7 +110,7 @@ def test_an_id_of_the_hub_is_downloaded(generator, tmp_path, monkeypatch):
 def test_a_local_path_is_not_asked_of_the_hub(tmp_path, monkeypatch, given):
     (tmp_path / "runs").mkdir()
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("gan_color.generators.hub.snapshot_download", lambda *_, **__: pytest.fail("asked the hub"))
+    monkeypatch.setattr("gan_color.generators.places.snapshot_download", lambda *_, **__: pytest.fail("asked the hub"))
     with pytest.raises(CheckpointError, match=r"there is no generator in .*give a run folder"):
         load_generator(given)
 
