@@ -1,4 +1,5 @@
-# `make demo` trains both stages and colours a photograph; `make test` runs the tests, `make test-full` those of
+# `make demo` trains both stages, and colours photographs with them and with the generator that comes with gan_color:
+# the picture is checkpoints/demo/compared.jpg; `make test` runs the tests, `make test-full` those of
 # tests/reliability at full size, too, and prints the table of docs/reliability.md.
 # `make test-browser` runs those that drive Chromium, which `make test` runs too where it is installed.
 # `make bench PHOTOS=folder` measures speed and memory beside the way of the public tutorial: docs/performance.md.
@@ -22,6 +23,10 @@ demo: $(VENV)/.installed
 	$(BIN)/python train_pretrain.py --out $(DEMO)/pretrain
 	$(BIN)/python train_gan.py --generator $(DEMO)/pretrain --out $(DEMO)/gan
 	$(BIN)/gan-color colorize samples --checkpoint $(DEMO)/gan --output $(DEMO)/coloured
+	$(BIN)/gan-color colorize samples --checkpoint general --output $(DEMO)/coloured-general
+	$(BIN)/python docs/draw_grid.py $(DEMO)/pretrain $(DEMO)/gan general --photos samples --out $(DEMO)/compared.jpg
+	@echo "look at $(DEMO)/compared.jpg: in grey, after each stage, by general, real"
+	@echo "(the stages were trained on all of them but the motorcycle and the rocket)"
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest

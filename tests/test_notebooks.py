@@ -97,8 +97,8 @@ def test_notebooks_are_clean(path):
             assert (path.parent / link).is_file(), link
 
 
-def test_colouring_the_samples(execute, pretrained, tmp_path):
-    notebook = execute("colorize.ipynb", "work", CHECKPOINT=str(pretrained))
+def test_colouring_the_samples(execute, tmp_path):
+    notebook = execute("colorize.ipynb", "work")
     pictures = pictures_of(cell_of(notebook, "colour"))
     assert len(pictures) == 7
     assert all(len(picture) > 10_000 for picture in pictures)
@@ -120,7 +120,7 @@ def test_colouring_uploads_on_colab(execute, pretrained, tmp_path, monkeypatch):
 
 def test_without_a_generator_one_line_says_the_cure(execute):
     with pytest.raises(CellExecutionError) as error:
-        execute("colorize.ipynb", "work")
+        execute("colorize.ipynb", "work", CHECKPOINT="checkpoints/gan")
     said = error.value.traceback
     assert "there is no generator in checkpoints/gan: give a run folder" in said
     assert "Traceback" not in said and 'File "' not in said
@@ -134,6 +134,9 @@ def test_training_both_stages_and_going_on_on_a_new_machine(execute, tmp_path):
         assert (run / "generator" / "model.safetensors").is_file()
         assert "copied to" in text_of(cell_of(notebook, stage))
         assert len(pictures_of(cell_of(notebook, f"look-{stage}"))) == 1
+    beside = cell_of(notebook, "general")
+    assert len(pictures_of(beside)) == 1
+    assert re.search(r"grey +general +checkpoints/first/gan\nL1 of ab,.*" + 3 * r" 0\.\d+ \[.*", text_of(beside))
     assert any("tensorboard-frame" in str(output) for output in cell_of(notebook, "tensorboard").outputs)
 
     # The machine vanishes; on the next one stage one is finished, and stage two is told to take longer.
