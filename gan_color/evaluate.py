@@ -29,7 +29,7 @@ from gan_color.prepare import spread
 from gan_color.version import __version__
 from gan_color.writing import require_new, write_atomically
 
-# Photographs shown of each of best, median and worst.
+# Photographs shown of each of best, median and worst, of few at most a third.
 _SHOWN = 3
 # How they become squares, in words.
 _RESIZED = {
@@ -194,7 +194,7 @@ def _write_sheet(
     path: Path, measured: Measured, dataset: lab.LabDataset, generators: dict[str, nn.Module], device: torch.device
 ) -> None:
     """Draw the best, median and worst photographs of each generator by CIEDE2000."""
-    each = min(_SHOWN, len(dataset))
+    each = min(_SHOWN, max(1, len(dataset) // 3))
     middle = (len(dataset) - each) // 2
     pages = []
     for name, generator in generators.items():
