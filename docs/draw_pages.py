@@ -19,6 +19,7 @@ DOCS = Path(__file__).resolve().parent
 sys.path[:0] = [str(DOCS.parent / "tests" / "browser"), str(DOCS.parent / "tests"), str(DOCS.parent)]
 
 from chromium import Browser, choose, free_port  # noqa: E402
+from test_tensorboard import TABS, pictures_of, text_of  # noqa: E402
 
 
 def demo(photograph: tyro.conf.Positional[Path], generators: tyro.conf.Positional[tuple[str, ...]]) -> None:
@@ -57,12 +58,17 @@ def board(runs: tyro.conf.Positional[Path]) -> None:
     """
     port = free_port()
     argv = [sys.executable, "-m", "tensorboard.main", "--logdir", str(runs), "--port", str(port)]
+    server = subprocess.Popen(argv, stderr=subprocess.PIPE, text=True)
+    next(line for line in server.stderr if "http" in line)
     tabs = []
-    with _browser(subprocess.Popen(argv, stderr=subprocess.DEVNULL)) as browser:
+    with _browser(server) as browser:
         for tab, box in (("custom_scalars", (330, 64, 1045, 400)), ("images", (330, 116, 1075, 690))):
             browser.driver.get("about:blank")
             browser.driver.get(f"http://localhost:{port}/#{tab}")
-            time.sleep(12)
+            texts, pictures = TABS[tab]
+            browser.until(lambda texts=texts: all(text in text_of(browser) for text in texts), 60)
+            browser.until(lambda pictures=pictures: pictures_of(browser) >= pictures, 60)
+            time.sleep(5)
             tabs.append(_shoot(browser).crop(box))
     page = Image.new("RGB", (max(tab.width for tab in tabs), sum(tab.height for tab in tabs)), "white")
     for tab, top in zip(tabs, (0, tabs[0].height), strict=True):
