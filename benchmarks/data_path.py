@@ -8,6 +8,7 @@ process on one thread; files are in the system's cache. Prints seconds of CPU ti
 """
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -70,13 +71,24 @@ def main(data: Path, size: int = 256, count: int = 256, batch_size: int = 16, ro
     paths = [found[i * len(found) // count] for i in range(min(count, len(found)))]
     parts = [range(start, min(start + batch_size, len(paths))) for start in range(0, len(paths), batch_size)]
 
+    def each_part(batch: Callable[[range], object]) -> Callable[[], None]:
+        """Makes one batch after the other; as in training, each is let go when the next is there."""
+
+        def make() -> None:
+            for part in parts:
+                _ = batch(part)
+
+        return make
+
     def rgb(dataset: LabDataset):
-        return lambda: [torch.stack([dataset.rgb(i) for i in part]) for part in parts]
+        return each_part(lambda part: default_collate([dataset.rgb(i) for i in part]))
 
     def lab(dataset: LabDataset):
-        return lambda: [color.rgb_to_lab(torch.stack([dataset.rgb(i) for i in part])) for part in parts]
+        return each_part(
+            lambda part: color.rgb_to_lab(default_collate([dataset.rgb(i) for i in part]).permute(0, 3, 1, 2))
+        )
 
-    ways = {"tutorial": lambda: [default_collate([item(paths[i], size) for i in part]) for part in parts]}
+    ways = {"tutorial": each_part(lambda part: default_collate([item(paths[i], size) for i in part]))}
     with tempfile.TemporaryDirectory() as cache:
         for name, resize in (("random crops", "crop"), ("squashed, as the tutorial", "squash")):
             plain, kept = (LabDataset(paths, size, train=True, resize=resize) for _ in range(2))

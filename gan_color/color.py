@@ -31,8 +31,8 @@ _SRGB_KNEE = 0.0031308
 
 # ab over (f(X), f(Y), f(Z)).
 _AB_FROM_F = np.array([[500, -500, 0], [0, 200, -200]], dtype=np.float32) / 110
-# Pixels that are converted at a time on a CPU: what lies between sRGB and Lab then fits its cache.
-_PIXELS_AT_A_TIME = 1 << 14
+# Pixels that are converted at a time on a CPU: bounds the memory of what lies between sRGB and Lab.
+_PIXELS_AT_A_TIME = 1 << 16
 
 # How far linear light may leave [0, 1] before a colour counts as outside sRGB: under half an 8-bit level
 # at both ends.
@@ -127,9 +127,8 @@ def _lab_by_numpy(rgb: Tensor) -> tuple[Tensor, Tensor]:
         xyz = to_xyz @ np.take(table, levels[n, :, here])
         f = np.cbrt(xyz)
         np.copyto(f, _LINEAR_SLOPE * xyz + _LINEAR_OFFSET, where=xyz <= _LAB_FROM_XYZ_LINEAR_BELOW)
-        np.multiply(f[1], np.float32(116 / 50), out=L[n, 0, here])
+        np.subtract(f[1] * np.float32(116 / 50), np.float32(16 / 50 + 1), out=L[n, 0, here])
         np.matmul(_AB_FROM_F, f, out=ab[n, :, here])
-    L -= np.float32(16 / 50 + 1)
     return torch.from_numpy(L).view(N, 1, H, W), torch.from_numpy(ab).view(N, 2, H, W)
 
 

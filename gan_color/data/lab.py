@@ -85,7 +85,7 @@ class LabDataset(Dataset):
             PhotoError: the file cannot be read.
             IndexError: there is no such item.
         """
-        L, ab = color.rgb_to_lab(self.rgb(item).unsqueeze(0))
+        L, ab = color.rgb_to_lab(_channels_first(self.rgb(item).unsqueeze(0)))
         return L.squeeze(0), ab.squeeze(0)
 
     def rgb(self, item: int | tuple[int, int]) -> Tensor:
@@ -95,7 +95,7 @@ class LabDataset(Dataset):
             item: as `__getitem__`.
 
         Returns:
-            (3, size, size) uint8, sRGB.
+            (size, size, 3) uint8, sRGB.
 
         Raises:
             PhotoError: the file cannot be read.
@@ -115,8 +115,8 @@ class LabDataset(Dataset):
             if self.resize == "crop":
                 photo = resized(_crop(photo, share, across, down), self.size, self.size)
             mirrored = chance.uniform() < 0.5
-        rgb = _as_tensor(photo)
-        return rgb.flip(-1) if mirrored else rgb
+        rgb = torch.from_numpy(photo)
+        return rgb.flip(1) if mirrored else rgb
 
     def photo(self, number: int) -> np.ndarray:
         """What every item of a photograph is cut from: all of its work that chance has no part in.
@@ -185,7 +185,7 @@ def read_batches(batches: DataLoader, device: torch.device | str = "cpu") -> Ite
         GanColorError: workers die again and again, or one has not read its batch in five minutes.
     """
     for rgb in loading.read(batches):
-        L, ab = color.rgb_to_lab(rgb.to(device, non_blocking=True))
+        L, ab = color.rgb_to_lab(_channels_first(rgb.to(device, non_blocking=True)))
         yield L.contiguous(memory_format=torch.channels_last), ab.contiguous(memory_format=torch.channels_last)
 
 
@@ -202,13 +202,14 @@ def resized(photo: np.ndarray, height: int, width: int) -> np.ndarray:
 
     It differs from Pillow's by 0.07 levels in the mean, and by more than one in 1 of 10,000 values.
     """
-    resized = F.interpolate(_as_tensor(photo).unsqueeze(0), size=(height, width), mode="bicubic", antialias=True)
-    return resized.squeeze(0).permute(1, 2, 0).numpy()
+    pixels = _channels_first(torch.from_numpy(photo).unsqueeze(0))
+    pixels = F.interpolate(pixels, size=(height, width), mode="bicubic", antialias=True)
+    return pixels.permute(0, 2, 3, 1).squeeze(0).numpy()
 
 
-def _as_tensor(photo: np.ndarray) -> Tensor:
-    """(3, H, W) of (H, W, 3), of the same memory."""
-    return torch.from_numpy(photo).permute(2, 0, 1)
+def _channels_first(photos: Tensor) -> Tensor:
+    """(N, C, H, W) of (N, H, W, C), of the same memory: torch's channels_last, which it resizes as it lies."""
+    return photos.permute(0, 3, 1, 2)
 
 
 def _pad(photo: np.ndarray, size: int) -> np.ndarray:

@@ -114,7 +114,7 @@ def test_without_training_an_item_is_the_middle_square_as_pillow_resizes_it(tmp_
     shown_rgb = rgb_of(dataset[0])
     assert np.abs(shown_rgb.astype(int) - np.asarray(middle)).max() <= 1
     assert np.abs(lab_of(dataset[0]) - rgb2lab(shown_rgb)).max() < 1e-3
-    assert np.array_equal(dataset.rgb(0).permute(1, 2, 0), shown_rgb)
+    assert np.array_equal(dataset.rgb(0), shown_rgb)
 
 
 def test_real_photographs_are_resized_as_pillow_does_but_for_single_pixels(shared):
