@@ -39,6 +39,8 @@ _PIXELS_AT_A_TIME = 1 << 16
 _GAMUT_BELOW, _GAMUT_ABOVE = 1e-4, 1e-3
 # Halvings of the chroma interval: leaves 1/4096 of the chroma, under 0.05 Lab units.
 _GAMUT_HALVINGS = 12
+# What two ways of computing the same linear light may differ by, several times over.
+_ROUNDING = 1e-6
 # Steps of the table of sRGB levels over the root of linear light: an error of at most 0.003 levels before rounding.
 _TABLE_STEPS = 1 << 16
 
@@ -197,14 +199,15 @@ def lab_to_rgb(L: Tensor, ab: Tensor, gamut: str = "chroma") -> Tensor:
     if gamut not in ("chroma", "clip"):
         raise ValueError(f'gamut must be "chroma" or "clip", got "{gamut}"')
     L, ab = L.float().clamp(-1, 1), ab.float()
-    linear = _linear_rgb(L, ab)
+    linear = _pixels(_linear_rgb(L, ab))
     if gamut == "chroma":
-        n, y, x = (~_fits(linear)).nonzero(as_tuple=True)
-        if len(n):
-            L_out, ab_out = _row(L[n, :, y, x]), _row(ab[n, :, y, x])
-            linear[n, :, y, x] = _linear_rgb(L_out, _fit(L_out, ab_out))[0, :, 0].T
+        outside = _outside(linear)
+        L_out, ab_out = _pixels(L).index_select(1, outside), _pixels(ab).index_select(1, outside)
+        fitted = _linear_rgb(_row(L_out), _row(_fit(L_out, ab_out)))
+        linear.index_copy_(1, outside, _pixels(fitted))
     at = linear.clamp_(0, 1).sqrt_().mul_(_TABLE_STEPS - 1).add_(0.5).int()
-    return _srgb8_from_root(L.device).index_select(0, at.flatten()).view(at.shape)
+    levels = _srgb8_from_root(L.device).index_select(0, at.flatten())
+    return _photographs(levels.view(at.shape), L)
 
 
 def lab_to_srgb(L: Tensor, ab: Tensor) -> Tensor:
@@ -230,26 +233,46 @@ def fit_to_gamut(L: Tensor, ab: Tensor) -> Tensor:
     Returns:
         ab, (N, 2, H, W) float32; pixels inside sRGB are returned as they are.
     """
-    n, y, x = (~_fits(_linear_rgb(L, ab))).nonzero(as_tuple=True)
-    if not len(n):
-        return ab
-    fitted = ab.clone()
-    fitted[n, :, y, x] = _fit(_row(L[n, :, y, x]), _row(ab[n, :, y, x]))[0, :, 0].T
-    return fitted
+    outside = _outside(_pixels(_linear_rgb(L, ab)))
+    fitted = _fit(_pixels(L).index_select(1, outside), _pixels(ab).index_select(1, outside))
+    return _photographs(_pixels(ab).index_copy(1, outside, fitted), L)
+
+
+def _pixels(photos: Tensor) -> Tensor:
+    """Photographs (N, C, H, W) as (C, M), M = N*H*W: of the same memory where N is 1."""
+    return photos.transpose(0, 1).flatten(1)
+
+
+def _photographs(pixels: Tensor, like: Tensor) -> Tensor:
+    """Pixels (C, M) as photographs (N, C, H, W) of another's N, H and W."""
+    return pixels.view(-1, len(like), *like.shape[2:]).transpose(0, 1)
 
 
 def _row(pixels: Tensor) -> Tensor:
-    """Pixels (M, C) as a photograph of one row, (1, C, 1, M)."""
-    return pixels.T[None, :, None]
+    """Pixels (C, M) as a photograph of one row, (1, C, 1, M)."""
+    return pixels[None, :, None]
 
 
 def _fit(L: Tensor, ab: Tensor) -> Tensor:
-    """Give back the ab of colours outside sRGB, with the most chroma that fits."""
-    share = torch.zeros_like(L)
-    for halving in range(1, _GAMUT_HALVINGS + 1):
-        more = share + 0.5**halving
-        share = torch.where(_fits(_linear_rgb(L, more * ab)), more, share)
-    return share * ab
+    """The ab of pixels outside sRGB, (2, M), with the most chroma that fits; L is (1, M).
+
+    X and Z are all that changes with chroma; Y's part in linear light is computed once. Light is counted from the
+    middle of what fits in halves of it, so that a colour fits where no channel is farther than 1 from there.
+    """
+    middle, half = (1 + _GAMUT_ABOVE - _GAMUT_BELOW) / 2, (1 + _GAMUT_ABOVE + _GAMUT_BELOW) / 2 - _ROUNDING
+    of_x, of_y, of_z = (_matrix("to_rgb", L.device) / half).split(1, dim=1)
+    fy = _f_of_y(L)
+    from_y = of_y * _light(fy) - middle / half
+    toward = torch.stack((ab[0] * (110 / 500), ab[1] * (-110 / 200)))
+    share = torch.full_like(L, 0.5)
+    for halving in range(2, _GAMUT_HALVINGS + 2):
+        f = torch.addcmul(fy, share, toward)
+        f[1].clamp_min_(0)
+        x, z = _light(f)
+        red, green, blue = torch.addcmul(from_y, of_x, x).addcmul_(of_z, z).abs_()
+        share.add_((1 - red.maximum(green).maximum(blue)).sign_(), alpha=0.5**halving)
+    # Now in the middle of what is left of the interval; its lower end fits.
+    return (share - 0.5**halving) * ab
 
 
 def in_gamut(L: Tensor, ab: Tensor) -> Tensor:
@@ -265,8 +288,13 @@ def in_gamut(L: Tensor, ab: Tensor) -> Tensor:
     return _fits(_linear_rgb(L, ab)).unsqueeze(1)
 
 
+def _outside(linear: Tensor) -> Tensor:
+    """Numbers of the pixels of linear light (3, M) that sRGB cannot show, (number of them,) int64."""
+    return (~_fits(linear[None])).flatten().nonzero().squeeze(1)
+
+
 def _fits(linear: Tensor) -> Tensor:
-    """Which pixels of linear light (N, 3, H, W) sRGB can show, (N, H, W) bool."""
+    """Which pixels of linear light (N, 3, ...) sRGB can show, (N, ...) bool."""
     red, green, blue = linear.unbind(1)
     lowest, highest = red.minimum(green).minimum(blue), red.maximum(green).maximum(blue)
     return (lowest >= -_GAMUT_BELOW) & (highest <= 1 + _GAMUT_ABOVE)
@@ -299,13 +327,22 @@ def mean_chroma(ab: Tensor) -> Tensor:
 
 def _linear_rgb(L: Tensor, ab: Tensor) -> Tensor:
     """Linear light of (L, ab), (N, 3, H, W) float32, outside [0, 1] for colours outside sRGB."""
-    fy = L.float().mul(50 / 116).add_((50 + 16) / 116)
+    fy = _f_of_y(L)
     a, b = ab.float().split(1, dim=1)
     # skimage.color.lab2xyz: a z below 0 cannot come from light.
     f = torch.cat((fy.add(a, alpha=110 / 500), fy, fy.sub(b, alpha=110 / 200).clamp_min_(0)), dim=1)
+    return _mix(_matrix("to_rgb", L.device), _light(f))
+
+
+def _f_of_y(L: Tensor) -> Tensor:
+    """The f that L is made of, float32."""
+    return L.float().mul(50 / 116).add_((50 + 16) / 116)
+
+
+def _light(f: Tensor) -> Tensor:
+    """X, Y or Z relative to white by its f, float32."""
     root = f.clamp_min(_F_KNEE)
-    below = (f - root).div_(_LINEAR_SLOPE)
-    return _mix(_matrix("to_rgb", L.device), torch.addcmul(below, root, root * root))
+    return (f - root).div_(_LINEAR_SLOPE).addcmul_(root, root * root)
 
 
 def _srgb_from_linear(linear: Tensor) -> Tensor:
