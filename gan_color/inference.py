@@ -145,7 +145,7 @@ def _join(rgb: Image.Image, ab: Tensor) -> Image.Image:
     width, height = rgb.size
     # Sideways at once, which is small; downwards strip by strip, from the rows that each strip needs.
     wide = F.interpolate(ab, size=(ab.shape[2], width), mode="bicubic", align_corners=False)
-    joined = Image.new("RGB", rgb.size)
+    joined = Image.new("RGB", rgb.size, None)  # not filled: strips cover it
     columns = min(width, _LONGEST_ROW)
     rows = max(1, _STRIP_PIXELS // width)
     for top, left in itertools.product(range(0, height, rows), range(0, width, columns)):
@@ -164,12 +164,17 @@ def _rows(x: Tensor, height: int, top: int, bottom: int) -> Tensor:
     """
     at = (torch.arange(top, bottom, dtype=torch.float64) + 0.5) * x.shape[2] / height - 0.5
     first = at.floor()
-    rows = torch.zeros(*x.shape[:2], bottom - top, x.shape[3])
-    for offset in range(-1, 3):
-        distance = (at - first - offset).abs()
-        near = ((_CUBIC + 2) * distance - (_CUBIC + 3)) * distance**2 + 1
-        far = ((distance - 5) * distance + 8) * distance * _CUBIC - 4 * _CUBIC
-        weight = torch.where(distance <= 1, near, far).float()[:, None]
-        # Row by row and not as one product of matrices, whose rounding depends on how many rows there are.
-        rows.addcmul_(weight, x[:, :, (first.long() + offset).clamp(0, x.shape[2] - 1)])
-    return rows
+    distance = (at - first - torch.arange(-1, 3)[:, None]).abs()
+    near = ((_CUBIC + 2) * distance - (_CUBIC + 3)) * distance**2 + 1
+    far = ((distance - 5) * distance + 8) * distance * _CUBIC - 4 * _CUBIC
+    weights = torch.where(distance <= 1, near, far).float().unsqueeze(2)
+    # Those of the same four together. Not as a product of matrices, whose rounding depends on how many rows there are.
+    groups = []
+    values, counts = first.long().unique_consecutive(return_counts=True)
+    for value, its_weights in zip(values, weights.split(counts.tolist(), dim=1), strict=True):
+        four = x[:, :, (value + torch.arange(-1, 3)).clamp(0, x.shape[2] - 1)].unsqueeze(3)
+        group = its_weights[0] * four[:, :, 0]
+        for weight, row in zip(its_weights[1:], four.unbind(2)[1:], strict=True):
+            group.addcmul_(weight, row)
+        groups.append(group)
+    return torch.cat(groups, dim=2)
