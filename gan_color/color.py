@@ -55,8 +55,8 @@ def _linear_from_srgb8(device: torch.device) -> Tensor:
 
 @cache
 def _srgb8_from_root(device: torch.device) -> Tensor:
-    """The sRGB level of linear light whose square root goes from 0 to 1 in even steps, uint8 (65536,)."""
-    linear = torch.linspace(0, 1, _TABLE_STEPS, dtype=torch.float64).square()
+    """The sRGB level in the middle of each step of the root of linear light from 0 to 1, uint8 (65537,), 1 the last."""
+    linear = ((torch.arange(_TABLE_STEPS + 1, dtype=torch.float64) + 0.5) / _TABLE_STEPS).clamp_max(1).square()
     return (_srgb_from_linear(linear) * 255).round().to(device, torch.uint8)
 
 
@@ -205,7 +205,7 @@ def lab_to_rgb(L: Tensor, ab: Tensor, gamut: str = "chroma") -> Tensor:
         L_out, ab_out = _pixels(L).index_select(1, outside), _pixels(ab).index_select(1, outside)
         fitted = _linear_rgb(_row(L_out), _row(_fit(L_out, ab_out)))
         linear.index_copy_(1, outside, _pixels(fitted))
-    at = linear.clamp_(0, 1).sqrt_().mul_(_TABLE_STEPS - 1).add_(0.5).int()
+    at = linear.clamp_(0, 1).sqrt_().mul_(_TABLE_STEPS).int()
     levels = _srgb8_from_root(L.device).index_select(0, at.flatten())
     return _photographs(levels.view(at.shape), L)
 
@@ -256,21 +256,19 @@ def _row(pixels: Tensor) -> Tensor:
 def _fit(L: Tensor, ab: Tensor) -> Tensor:
     """The ab of pixels outside sRGB, (2, M), with the most chroma that fits; L is (1, M).
 
-    X and Z are all that changes with chroma; Y's part in linear light is computed once. Light is counted from the
-    middle of what fits in halves of it, so that a colour fits where no channel is farther than 1 from there.
+    X and Z are all that changes with chroma; Y's part in linear light is computed once.
     """
-    middle, half = (1 + _GAMUT_ABOVE - _GAMUT_BELOW) / 2, (1 + _GAMUT_ABOVE + _GAMUT_BELOW) / 2 - _ROUNDING
-    of_x, of_y, of_z = (_matrix("to_rgb", L.device) / half).split(1, dim=1)
+    of_x, of_y, of_z = _matrix("to_rgb", L.device).split(1, dim=1)
     fy = _f_of_y(L)
-    from_y = of_y * _light(fy) - middle / half
+    from_y = of_y * _light(fy)
     toward = torch.stack((ab[0] * (110 / 500), ab[1] * (-110 / 200)))
     share = torch.full_like(L, 0.5)
     for halving in range(2, _GAMUT_HALVINGS + 2):
         f = torch.addcmul(fy, share, toward)
         f[1].clamp_min_(0)
         x, z = _light(f)
-        red, green, blue = torch.addcmul(from_y, of_x, x).addcmul_(of_z, z).abs_()
-        share.add_((1 - red.maximum(green).maximum(blue)).sign_(), alpha=0.5**halving)
+        too_far = _overshoot(torch.addcmul(from_y, of_x, x).addcmul_(of_z, z)).add_(_ROUNDING)
+        share.sub_(too_far.sign_(), alpha=0.5**halving)
     # Now in the middle of what is left of the interval; its lower end fits.
     return (share - 0.5**halving) * ab
 
@@ -285,19 +283,22 @@ def in_gamut(L: Tensor, ab: Tensor) -> Tensor:
     Returns:
         (N, 1, H, W) bool.
     """
-    return _fits(_linear_rgb(L, ab)).unsqueeze(1)
+    return (_overshoot(_linear_rgb(L, ab).transpose(0, 1)) <= 0).unsqueeze(1)
 
 
 def _outside(linear: Tensor) -> Tensor:
-    """Numbers of the pixels of linear light (3, M) that sRGB cannot show, (number of them,) int64."""
-    return (~_fits(linear[None])).flatten().nonzero().squeeze(1)
+    """Numbers of the pixels of linear light (3, M) that sRGB cannot show, int64; by numpy on a CPU, as `_cube_root`."""
+    too_far = _overshoot(linear)
+    if linear.device.type == "cpu":
+        return torch.from_numpy(np.flatnonzero(too_far.numpy() > 0))
+    return (too_far > 0).nonzero().squeeze(1)
 
 
-def _fits(linear: Tensor) -> Tensor:
-    """Which pixels of linear light (N, 3, ...) sRGB can show, (N, ...) bool."""
-    red, green, blue = linear.unbind(1)
+def _overshoot(linear: Tensor) -> Tensor:
+    """How far the worst channel of linear light (3, ...) is outside what sRGB can show; at most 0 where all fit."""
+    red, green, blue = linear
     lowest, highest = red.minimum(green).minimum(blue), red.maximum(green).maximum(blue)
-    return (lowest >= -_GAMUT_BELOW) & (highest <= 1 + _GAMUT_ABOVE)
+    return highest.sub_(1 + _GAMUT_ABOVE).maximum(lowest.neg_().sub_(_GAMUT_BELOW))
 
 
 def to_lab_units(L: Tensor, ab: Tensor) -> Tensor:
