@@ -175,7 +175,8 @@ def main(options: Options) -> None:
     write_lists(options, found, runs)
     failed = train(options, runs)
     notes += [f"{folder.relative_to(options.out)} failed: {words}" for folder, words in failed.items()]
-    report.write(options, found, systems(ends), sizes(ends, len(found.train)), BASE, notes)
+    if measurable := systems(ends):
+        report.write(options, found, measurable, sizes(ends, len(found.train)), BASE, notes)
     if failed:
         raise SomeFailed(f"{len(failed)} of {len(runs)} runs failed, the first with: {next(iter(failed.values()))}")
 

@@ -154,7 +154,7 @@ def as_markdown(
     measures = [one for one in MEASURES if one in grey]
     ours = [row(name, by_seed, measures) for name, by_seed in rows.items()]
     bare = [f"{grey[one]:.{MEASURES[one][1]}f}" for one in measures]
-    differences = [row(name, by_seed, measures, rows[base]) for name, by_seed in rows.items() if name != base]
+    differences = [row(name, by_seed, measures, rows.get(base, {})) for name, by_seed in rows.items() if name != base]
     steps = f"{options.pretrain_steps} steps of stage one and {options.gan_steps} of stage two, or "
     steps += f"{options.pretrain_steps + options.gan_steps} of one, {options.batch_size} photographs each"
     about = [

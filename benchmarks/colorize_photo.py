@@ -42,7 +42,7 @@ def main(folder: Path) -> None:
                 photo.convert("RGB").resize(SIZE, Image.Resampling.BICUBIC).save(source, quality=90)
         target = Path(scratch) / "coloured.jpg"
         save_generator(Path(scratch) / "lean", lean, "resnet_unet", {"backbone": "resnet18"}, info={"size": 256})
-        export.run(ExportConfig(checkpoint=Path(scratch) / "lean", output=Path(scratch) / "lean.onnx"))
+        export.run(ExportConfig(checkpoint=f"{scratch}/lean", output=Path(scratch) / "lean.onnx"))
         onnx = OnnxGenerator(Path(scratch) / "lean.onnx")
 
         def ours(network, source: Path) -> None:

@@ -12,7 +12,7 @@ import tyro
 from gan_color import color, images, load_generator
 from gan_color.contact_sheet import contact_sheet
 from gan_color.data import LabDataset, sources
-from gan_color.errors import one_line_errors
+from gan_color.errors import DataError, one_line_errors
 from gan_color.prepare import spread
 from gan_color.validate import generate
 
@@ -37,6 +37,8 @@ def main(
     """
     parts = sources.find(photos, Path("datasets"))
     found = sorted(path for path in chain(*filter(None, parts)) if path.name.startswith(name_begins))
+    if not found:
+        raise DataError(f"{photos} has no photograph whose name begins with {name_begins}")
     chosen = spread(found, columns)
     L, ab = (torch.stack(part) for part in zip(*LabDataset(chosen, size), strict=True))
     rows = {"grey": torch.zeros_like(ab)}
