@@ -120,9 +120,10 @@ def compose(described: dict, options: dict, measured: dict[str, float]) -> str:
     """
     training = described["training"]
     recipe = {name: value for name, value in options.items() if name not in _NOT_THE_RECIPE}
-    for name in ("data", "weights"):
-        recipe[name] = Path(recipe[name]).resolve().name
-    from_stage_one = training["stage"] == "gan" and not options["from_scratch"]
+    for name in ("data", "weights", "perceptual_weights"):
+        if recipe.get(name):
+            recipe[name] = Path(recipe[name]).resolve().name
+    starts = training["stage"] == "gan" and not options["from_scratch"]
     figures = [
         f"| {title} | {measured[tag]:.{decimals}f} | " + (f"{whose} {measured[other]:.{decimals}f} |" if other else "|")
         for tag, (title, decimals, other, whose) in _FIGURES.items()
@@ -135,7 +136,7 @@ def compose(described: dict, options: dict, measured: dict[str, float]) -> str:
         stage=training["stage"],
         data=recipe["data"],
         size=training["size"],
-        start=", from a generator of stage `pretrain`" if from_stage_one else "",
+        start=f", from the generator `{Path(options['generator']).resolve().name}`" if starts else "",
         recipe=yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True),
         counted=f"{at_most}held-out photographs",
         measured_at=measured["step"],

@@ -70,15 +70,16 @@ def test_the_recipe_is_the_runs_options(pretrained):
 
 
 def test_no_folder_of_the_user_is_told():
-    card = model_card.compose(DESCRIBED, options(weights="/home/someone/resnet34.pth"), MEASURED)
-    assert "someone" not in card
+    files = {"weights": "/home/someone/resnet34.pth", "perceptual_weights": "/home/someone/squeezenet.pth"}
+    card = model_card.compose(DESCRIBED, options(**files, generator="/home/someone/runs/pretrain"), MEASURED)
+    assert "someone" not in card and "perceptual_weights: squeezenet.pth" in card
     assert "`pictures`" in card and "weights: resnet34.pth" in card
 
 
 @pytest.mark.parametrize(("from_scratch", "said"), [(False, True), (True, False)])
 def test_it_is_said_what_stage_two_started_from(from_scratch, said):
-    card = model_card.compose(DESCRIBED, options(from_scratch=from_scratch), MEASURED)
-    assert ("from a generator of stage `pretrain`" in card) is said
+    card = model_card.compose(DESCRIBED, options(from_scratch=from_scratch, generator="general"), MEASURED)
+    assert ("from the generator `general`" in card) is said
 
 
 def test_the_hub_can_read_it_and_the_licence_is_left_open(pretrained):
