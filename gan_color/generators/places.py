@@ -13,8 +13,8 @@ CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 # `checkpoints/<name>` of the project; setup.cfg puts these, and no run, into the wheel.
 SHIPPED = ("general", "flowers")
 _PACKAGE = Path(__file__).resolve().parent.parent
-# Where an installed wheel has them, and where a checkout has them.
-_SHIPPED_IN = [_PACKAGE / "checkpoints", _PACKAGE.parent / "checkpoints"]
+# Where a checkout has them, and where an installed wheel has them, which goes before.
+_SHIPPED_IN = (_PACKAGE.parent / "checkpoints", _PACKAGE / "checkpoints")
 
 
 def generator_folder(folder: str | Path) -> Path:
@@ -47,8 +47,8 @@ def generator_folder(folder: str | Path) -> Path:
 
 def shipped() -> dict[str, Path]:
     """Names of the generators that come with gan_color, and their folders."""
-    place = next(filter(os.path.isdir, _SHIPPED_IN), Path())
-    return {name: place / name for name in SHIPPED if os.path.isfile(place / name / CONFIG)}
+    places = [place / name for name in SHIPPED for place in _SHIPPED_IN]
+    return {place.name: place for place in places if os.path.isfile(place / CONFIG)}
 
 
 def download(repo_id: str, **options) -> Path:
