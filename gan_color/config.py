@@ -240,6 +240,7 @@ class GanConfig(TrainConfig):
 MAY_CHANGE_ON_RESUME = frozenset(
     [
         "lr",
+        "lr_encoder",
         "lr_g",
         "lr_d",
         "lambda_l1",

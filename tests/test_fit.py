@@ -171,6 +171,16 @@ def test_more_epochs_on_resuming_are_said(train, pretrained, tmp_path, capsys):
     assert checkpoint.load_state(run)["step"] == 3 * checkpoint.load_state(pretrained)["step"] // 2
 
 
+def test_the_encoders_learning_rate_may_change_on_resuming(train, tmp_path, capsys):
+    run = tmp_path / "run"
+    told = ["--epochs", "9", "--warmup", "0", "--decay-from", "1"]
+    train("pretrain", run, *told, "--lr-encoder", "1e-4", "--max-steps", "1")
+    train("pretrain", run, *told, "--lr-encoder", "1e-5", "--max-steps", "2", "--resume")
+    assert "changed on resuming: lr_encoder 0.0001 -> 1e-05" in capsys.readouterr().out
+    groups = checkpoint.load_state(run)["stage"]["optimizer"]["param_groups"]
+    assert [group["lr"] for group in groups] == [1e-3, 1e-5]
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [
