@@ -66,8 +66,8 @@ class TrainConfig:
     ] = "resnet_unet"
     # Encoder of resnet_unet, dynamic_unet and resnet_deconv: any ResNet-family name of timm.
     backbone: str = "resnet18"
-    # Weights the encoder starts from: imagenet (timm's), none, a file, or auto = imagenet when they are cached
-    # or can be reached within seconds, else none.
+    # Weights the encoder starts from: imagenet (timm's; torchvision's of squeezenet_unet), none, a file, or auto =
+    # imagenet when they are cached or can be reached within seconds, else none.
     weights: str = "auto"
     # What autoencoder predicts: ab, or rgb, whose ab are taken and joined with the input's own lightness.
     target: Literal["ab", "rgb"] = "ab"

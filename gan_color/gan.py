@@ -255,6 +255,8 @@ def run(config: GanConfig) -> None:
         GanColorError: anything the user can mend, in one line.
     """
     with open_run(config) as state:
+        # Before the seed, so that all else begins as it would without it.
+        perceptual = Perceptual(config.perceptual_weights) if config.perceptual else None
         torch.manual_seed(config.seed)
         if state:
             generator = run_state.build_generator(state, config)
@@ -265,7 +267,6 @@ def run(config: GanConfig) -> None:
         prepared = prepare(config, state)
         colours = {"lab": 2, "rgb": 3}[config.discriminator_input]
         discriminator = PatchDiscriminator(config.discriminator_depth, config.discriminator_norm, colours=colours)
-        perceptual = Perceptual(config.perceptual_weights) if config.perceptual else None
         stage = Gan(generator, discriminator, prepared.device, prepared.precision, config, perceptual)
         fit(stage, config, prepared)
     say(f"next:  gan-color colorize PHOTO --checkpoint {shlex.quote(str(config.out))} --output coloured.png")

@@ -1,6 +1,5 @@
 """The perceptual loss: how far generated photographs are from the true ones in a classifier's features."""
 
-import itertools
 from pathlib import Path
 
 import torch
@@ -8,9 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gan_color.classifier import MEAN, STD, load_squeezenet
-
-# Where SqueezeNet 1.0's features are cut: before each pooling, and at the end.
-_CUTS = (0, 2, 6, 11, 13)
+from gan_color.generators.pretrained import squeezenet_stages
 
 
 class Perceptual(nn.Module):
@@ -29,8 +26,7 @@ class Perceptual(nn.Module):
 
     def __init__(self, path: Path):
         super().__init__()
-        features = load_squeezenet(path, "--perceptual-weights")[0].features
-        self.stages = nn.ModuleList(features[start:end] for start, end in itertools.pairwise(_CUTS))
+        self.stages = squeezenet_stages(load_squeezenet(path, "--perceptual-weights")[0].features)
         self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(STD).view(1, 3, 1, 1))
         self.requires_grad_(False).eval()

@@ -1,6 +1,7 @@
 """Encoders for grey photographs, and which weights they start from, decided before they are built."""
 
 import difflib
+import itertools
 import os
 import urllib.request
 from pathlib import Path
@@ -84,7 +85,7 @@ def squeezenet_features(weights: str) -> nn.Sequential:
     network = squeezenet1_0()
     try:
         if weights == "imagenet":
-            network.load_state_dict(_SQUEEZENET_WEIGHTS.get_state_dict(progress=True, check_hash=True))
+            network.load_state_dict(_SQUEEZENET_WEIGHTS.get_state_dict(progress=False, check_hash=True))
         elif weights != "none":
             network.load_state_dict(timm.models.load_state_dict(weights, weights_only=True))
     except Exception as error:  # a download that breaks off, a file that vanishes
@@ -99,6 +100,11 @@ def squeezenet_features(weights: str) -> nn.Sequential:
         if isinstance(layer, nn.MaxPool2d):
             network.features[int(name)] = pooling()
     return network.features
+
+
+def squeezenet_stages(features: nn.Sequential) -> nn.ModuleList:
+    """Cut SqueezeNet 1.0's features before each pooling: four stages, of 96, 256, 512 and 512 channels."""
+    return nn.ModuleList(features[start:end] for start, end in itertools.pairwise((0, 2, 6, 11, 13)))
 
 
 def pooling() -> nn.Sequential:
@@ -186,7 +192,7 @@ def _squeezenet_out_of_reach() -> str | None:
     try:
         with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=_PATIENCE):
             return None
-    except OSError as error:  # offline, blocked, slow
+    except Exception as error:  # offline, blocked, slow, or a proxy that speaks no HTTP
         return (str(error).strip() or repr(error)).splitlines()[0]
 
 

@@ -1,11 +1,10 @@
-"""A U-Net on SqueezeNet 1.0: the smallest encoder with ImageNet weights, five megabytes of them.
+"""A U-Net on SqueezeNet 1.0, a small encoder whose ImageNet weights are a file of five megabytes.
 
 References:
     Iandola et al., "SqueezeNet: AlexNet-level accuracy with 50x fewer parameters", 2016, table 1: the encoder.
     torchvision.models.squeezenet1_0: its layers and weights.
 """
 
-import itertools
 from collections.abc import Sequence
 
 import torch
@@ -13,10 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gan_color.generators.hub import Generator
-from gan_color.generators.pretrained import normalise, pooling, squeezenet_features
+from gan_color.generators.pretrained import normalise, pooling, squeezenet_features, squeezenet_stages
 
-# Where SqueezeNet's features are cut: before each pooling, and at the end; and the channels there.
-_CUTS, _CHANNELS = (0, 2, 6, 11, 13), (96, 256, 512, 512)
+# Channels of the encoder's stages.
+_CHANNELS = (96, 256, 512, 512)
 # Channels of the scene's features.
 _SCENE = 256
 
@@ -35,8 +34,7 @@ class SqueezeNetUNet(Generator):
 
     def __init__(self, weights: str = "none", widths: Sequence[int] = (192, 128, 64, 32, 16)):
         super().__init__()
-        features = squeezenet_features(weights)
-        self.encoder = nn.ModuleList(features[start:end] for start, end in itertools.pairwise(_CUTS))
+        self.encoder = squeezenet_stages(squeezenet_features(weights))
         # What the whole photograph shows: one more halving, deeper than SqueezeNet has features of.
         self.scene = nn.Sequential(
             pooling(),
