@@ -24,12 +24,12 @@ from pathlib import Path
 import torch
 import tyro
 import yaml
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 from torch import Tensor, nn
-from torchvision.utils import make_grid
 from tqdm import tqdm
 
 from gan_color import color, images, load_generator
+from gan_color.contact_sheet import contact_sheet
 from gan_color.data import LabDataset, lab, split
 from gan_color.errors import GanColorError, UsageError, one_line_errors
 from gan_color.prepare import spread
@@ -44,8 +44,6 @@ TRIAL_STEPS = 16
 PLANNED = 0.95
 # Seconds a stage may take to finish its step and save after the time is over.
 PATIENCE = 600
-# Width of the names beside the sheet, pixels.
-MARGIN = 190
 
 
 @dataclasses.dataclass
@@ -146,15 +144,9 @@ def last_pace(run: Path) -> float:
 
 
 def sheet(rows: dict[str, Tensor]) -> Image.Image:
-    """Draw rows of photographs, (N, 3, H, W) uint8 each, with their names beside them."""
-    page = make_grid(torch.cat(list(rows.values())), nrow=len(next(iter(rows.values()))), padding=2, pad_value=255)
-    page = images.to_image(page)
-    named = Image.new("RGB", (page.width + MARGIN, page.height), "white")
-    named.paste(page, (MARGIN, 0))
-    draw, height = ImageDraw.Draw(named), page.height / len(rows)
-    for number, name in enumerate(rows):
-        draw.text((8, (number + 0.5) * height), name, "black", ImageFont.load_default(15), anchor="lm")
-    return named
+    """Draw rows of photographs, (N, 3, H, W) uint8 each, with their names below them."""
+    drawn = [(name, [images.to_image(rgb) for rgb in row]) for name, row in rows.items()]
+    return contact_sheet("photographs held out, spread evenly", drawn, side=drawn[0][1][0].width)
 
 
 class Grey(nn.Module):
