@@ -128,6 +128,8 @@ def run(config: PretrainConfig) -> None:
     with open_run(config) as state:
         torch.manual_seed(config.seed)
         if state:
+            if (config.lr_encoder is None) != (state["config"].get("lr_encoder") is None):
+                raise UsageError("--resume: --lr-encoder may change but not come or go: give another --out")
             generator = run_state.build_generator(state, config)
         else:
             generator, config = new_generator(config)

@@ -188,6 +188,7 @@ def test_the_encoders_learning_rate_may_change_on_resuming(train, tmp_path, caps
         (["--batch-size", "2"], "--batch-size 4, not 2"),
         (["--backbone", "resnet10t"], "--backbone test_resnet, not resnet10t"),
         (["--seed", "1"], "--seed 0, not 1"),
+        (["--lr-encoder", "1e-4"], "--lr-encoder may change but not come or go"),
     ],
 )
 def test_what_may_not_change_on_resuming_is_refused(train, pretrained, capsys, options, says):
