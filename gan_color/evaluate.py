@@ -29,7 +29,7 @@ from gan_color.prepare import spread
 from gan_color.version import __version__
 from gan_color.writing import require_new, write_atomically
 
-# Photographs shown of each of best, median and worst, of few at most a third.
+# Photographs shown of each of best, median and worst; where there are fewer than nine, a third of them.
 _SHOWN = 3
 # How they become squares, in words.
 _RESIZED = {

@@ -39,8 +39,8 @@ class Perceptual(nn.Module):
             real_rgb: the same of the true photographs; no gradient goes there.
 
         Returns:
-            Scalar float32, in 0..4: the squared distance of the features' directions, mean over photographs, positions
-            and stages.
+            Scalar float32, in 0..2, for no feature is below 0: the squared distance of the features' directions, mean
+            over photographs, positions and stages.
         """
         fake, real = ((rgb - self.mean) / self.std for rgb in (fake_rgb, real_rgb.detach()))
         distance = 0.0
