@@ -5,10 +5,11 @@ python benchmarks/compare_recipes.py --data $PHOTOS --size 128 --minutes 20 --ou
 Each stage is a run of its script: a few steps first, thrown away, tell how many fit into the time; then that many are
 taken, so that a learning rate that falls has fallen at the end. What is still at work when the time is over gets a
 SIGTERM, at which it saves. The time counts from the first step on. Two stages share it as the recipe shares its epochs;
-`--recipes coco_sample/pretrain` gives one stage all of it.
+`--recipes coco_sample/pretrain` gives one stage all of it, and `best@FILE` starts best's encoder from a file's weights.
 
 Writes table.md and sheet.png, a row a generator. A stage that is done is not trained again, so what was cut off goes on
-where it was; a change of the other options needs another --out.
+where it was; a change of the other options needs another --out. So two can share the work, each on a core of its own
+(taskset -c 0, taskset -c 1) with --recipes of its own; the command with all of them then measures what both trained.
 """
 
 import dataclasses
@@ -54,7 +55,7 @@ class Options:
     data: str
     # Folder for the runs, the table and the sheet.
     out: Path = Path("checkpoints/compare")
-    # Recipes to train, or one stage of one, such as coco_sample/pretrain; none = all.
+    # Recipes to train, or one stage of one, such as coco_sample/pretrain, perhaps @ a file of weights; none = all.
     recipes: tuple[str, ...] = ()
     # Time for each, both stages together.
     minutes: float = 20.0
@@ -66,9 +67,16 @@ class Options:
     data_root: Path = Path("datasets")
 
 
+def parts(recipe: str) -> tuple[str, str, str]:
+    """The name, the only stage and the file of weights of NAME, NAME/STAGE or NAME@FILE; empty where not given."""
+    what, _, weights = recipe.partition("@")
+    name, _, only = what.partition("/")
+    return name, only, weights
+
+
 def shares(recipe: str) -> dict[str, float]:
     """The stages of a recipe and the share of the time that each gets: as they share the epochs."""
-    name, _, only = recipe.partition("/")
+    name, only, _ = parts(recipe)
     files = [RECIPES / name / f"{stage}.yaml" for stage in ("pretrain", "gan") if only in ("", stage)]
     epochs = {path.stem: yaml.safe_load(path.read_text())["epochs"] for path in files if path.is_file()}
     if not epochs or (only == "gan" and not yaml.safe_load(files[0].read_text())["from_scratch"]):
@@ -77,18 +85,21 @@ def shares(recipe: str) -> dict[str, float]:
     return {stage: count / sum(epochs.values()) for stage, count in epochs.items()}
 
 
-def command(options: Options, name: str, stage: str, run: Path, start: Path | None, steps: int) -> list[str]:
+def command(options: Options, recipe: str, stage: str, run: Path, start: Path | None, steps: int) -> list[str]:
     """A run of a stage of a recipe on the photographs of all, for so many steps."""
+    name, _, weights = parts(recipe)
     words = [sys.executable, str(PROJECT / f"train_{stage}.py"), "--config", str(RECIPES / name / f"{stage}.yaml")]
     words += ["--data", options.data, "--data-root", str(options.data_root), "--split", "None", "--breed", "None"]
     words += ["--min-chroma", "4", "--size", str(options.size), "--out", str(run), "--max-steps", str(steps)]
     # Epochs and validations are not to end or interrupt it; a learning rate follows the steps.
     words += ["--epochs", "100000", "--val-every", "100000", "--val-count", "8", "--save-every", "1000000"]
     words += ["--sample-every", "1000000", "--log-every", str(TRIAL_STEPS // 2)]
-    return words + (["--generator", str(start)] if start else [])
+    if start:
+        return [*words, "--generator", str(start)]
+    return words + (["--weights", weights] if weights else [])
 
 
-def train(options: Options, name: str, stage: str, run: Path, start: Path | None, seconds: float) -> dict:
+def train(options: Options, recipe: str, stage: str, run: Path, start: Path | None, seconds: float) -> dict:
     """Train one stage for its time, unless that was done before; returns how it went, as written to stage.json."""
     done = run / "stage.json"
     if done.is_file():
@@ -96,13 +107,13 @@ def train(options: Options, name: str, stage: str, run: Path, start: Path | None
     trial = run.with_name(f"{stage}-trial")
     for folder in (run, trial):
         shutil.rmtree(folder, ignore_errors=True)  # cut off: how long it had is not known
-    watch(command(options, name, stage, trial, start, TRIAL_STEPS), trial, None)
+    watch(command(options, recipe, stage, trial, start, TRIAL_STEPS), trial, None)
     pace = last_pace(trial)
     batch_size = yaml.safe_load((trial / "config.yaml").read_text())["batch_size"]
     steps = max(TRIAL_STEPS, int(PLANNED * seconds * pace / batch_size))
     shutil.rmtree(trial)
-    print(f"{name}/{stage}: {steps} steps at {pace:.1f} images/s", flush=True)
-    took = watch(command(options, name, stage, run, start, steps), run, seconds)
+    print(f"{recipe} {stage}: {steps} steps at {pace:.1f} images/s", flush=True)
+    took = watch(command(options, recipe, stage, run, start, steps), run, seconds)
     taken = json.loads((run / "generator" / "config.json").read_text())["training"]["step"]
     info = {"steps": taken, "planned": steps, "seconds": round(took, 1), "images": taken * batch_size}
     info["images_per_second"] = taken * batch_size / took
@@ -202,12 +213,13 @@ def main(options: Options) -> None:
     plans = {recipe: shares(recipe) for recipe in options.recipes or sorted(path.name for path in RECIPES.iterdir())}
     for recipe, plan in tqdm(plans.items(), unit="recipe", disable=None):
         before = None
+        what, _, weights = recipe.partition("@")
+        folder = options.out / (what.replace("/", "-only-") + ("-given-weights" if weights else ""))
         for stage, share in plan.items():
-            name = recipe.partition("/")[0]
-            run = options.out / recipe.replace("/", "-only-") / stage
-            info = train(options, name, stage, run, before, 60 * options.minutes * share)
-            runs[f"{recipe}/{stage}" if len(plan) > 1 else recipe] = (run, info)
-            before = run
+            info = train(options, recipe, stage, folder / stage, before, 60 * options.minutes * share)
+            before = folder / stage
+            title = f"{what}/{stage}" if len(plan) > 1 else what
+            runs[title + (", given weights" if weights else "")] = (before, info)
     compare(options, runs)
 
 

@@ -54,6 +54,13 @@ def _linear_from_srgb8(device: torch.device) -> Tensor:
 
 
 @cache
+def _linear_of_pairs() -> np.ndarray:
+    """Linear light of every two sRGB levels that may be neighbours in memory, two float32 as a complex64, (65536,)."""
+    pairs = np.arange(1 << 16, dtype=np.uint16).view(np.uint8)
+    return _linear_from_srgb8(torch.device("cpu")).numpy()[pairs].view(np.complex64)
+
+
+@cache
 def _srgb8_from_root(device: torch.device) -> Tensor:
     """The sRGB level in the middle of each step of the root of linear light from 0 to 1, uint8 (65537,), 1 the last."""
     linear = ((torch.arange(_TABLE_STEPS + 1, dtype=torch.float64) + 0.5) / _TABLE_STEPS).clamp_max(1).square()
@@ -119,18 +126,27 @@ def _lab_by_torch(rgb: Tensor) -> tuple[Tensor, Tensor]:
 
 def _lab_by_numpy(rgb: Tensor) -> tuple[Tensor, Tensor]:
     """`rgb_to_lab` on a CPU: numpy's cube root is faster than torch's. In pieces, which spare memory."""
-    cpu = rgb.device
-    table, to_xyz = _linear_from_srgb8(cpu).numpy(), _matrix("to_xyz", cpu).numpy()
+    to_xyz = _matrix("to_xyz", rgb.device).numpy()
     N, _, H, W = rgb.shape
-    levels = rgb.reshape(N, 3, H * W).numpy()
+    photos = rgb.reshape(N, 3, H * W).numpy()
     L, ab = (np.empty((N, channels, H * W), dtype=np.float32) for channels in (1, 2))
-    for n, start in itertools.product(range(N), range(0, H * W, _PIXELS_AT_A_TIME)):
-        here = slice(start, start + _PIXELS_AT_A_TIME)
-        xyz = to_xyz @ np.take(table, levels[n, :, here])
-        f = np.cbrt(xyz)
-        np.copyto(f, _LINEAR_SLOPE * xyz + _LINEAR_OFFSET, where=xyz <= _LAB_FROM_XYZ_LINEAR_BELOW)
-        np.subtract(f[1] * np.float32(116 / 50), np.float32(16 / 50 + 1), out=L[n, 0, here])
-        np.matmul(_AB_FROM_F, f, out=ab[n, :, here])
+    at_a_time = min(_PIXELS_AT_A_TIME, H * W + H * W % 2)
+    levels = np.zeros((3, at_a_time), dtype=np.uint8)
+    linear = np.empty((3, at_a_time), dtype=np.float32)
+    xyz, f = torch.empty(2, 3, at_a_time)
+    for n, start in itertools.product(range(N), range(0, H * W, at_a_time)):
+        here = slice(start, start + at_a_time)
+        count = min(at_a_time, H * W - start)
+        levels[:, :count] = photos[n, :, here]
+        # Two levels at a time, since numpy looks eight bytes up as fast as four.
+        np.take(_linear_of_pairs(), levels.view(np.uint16), mode="clip", out=linear.view(np.complex64))
+        np.matmul(to_xyz, linear, out=xyz.numpy())
+        # Each branch on its own side of the knee, where they meet: cheaper than choosing between them.
+        torch.clamp_min(xyz, _LAB_FROM_XYZ_LINEAR_BELOW, out=f)
+        np.cbrt(f.numpy(), out=f.numpy())
+        f.add_(xyz.clamp_max_(_LAB_FROM_XYZ_LINEAR_BELOW).sub_(_LAB_FROM_XYZ_LINEAR_BELOW), alpha=_LINEAR_SLOPE)
+        np.subtract(f[1, :count].numpy() * np.float32(116 / 50), np.float32(16 / 50 + 1), out=L[n, 0, here])
+        np.matmul(_AB_FROM_F, f[:, :count].numpy(), out=ab[n, :, here])
     return torch.from_numpy(L).view(N, 1, H, W), torch.from_numpy(ab).view(N, 2, H, W)
 
 
