@@ -46,6 +46,7 @@ def main(
     rows |= {"real": ab}
     drawn = [(name, [images.to_image(rgb) for rgb in color.lab_to_rgb(L, row)]) for name, row in rows.items()]
     title = f"{len(chosen)} of {len(found)} photographs, spread evenly over their names"
+    out.parent.mkdir(parents=True, exist_ok=True)
     contact_sheet(title, drawn, side=size).save(out, optimize=True, quality=92)
     print("\n".join(str(path) for path in chosen))
 

@@ -124,6 +124,8 @@ class TrainConfig:
         for option in ("crops", "max_steps", "val_count", "snapshot_every"):
             value = getattr(self, option)
             require(value is None or value >= 1, option, value, "1 or more, or None")
+        repeats = self.crops is not None and self.crops > 1 and not self.augment
+        require(not repeats, "crops", self.crops, "1 with --no-augment, where all would be the same square")
         require(self.workers is None or self.workers >= 0, "workers", self.workers, "0 or more, or None")
         require(32 <= self.size <= 4096, "size", self.size, "between 32 and 4096 pixels")
         require(0 < self.val_share < 1, "val_share", self.val_share, "between 0 and 1, both excluded")
@@ -225,6 +227,10 @@ class GanConfig(TrainConfig):
             "perceptual_weights",
             self.perceptual_weights,
             "a state dict of torchvision's squeezenet1_0 for --perceptual",
+        )
+        weightless = self.perceptual_weights is not None and not self.perceptual
+        require(
+            not weightless, "perceptual_weights", self.perceptual_weights, "left out, or --perceptual given a weight"
         )
         require(1 <= self.discriminator_depth <= 5, "discriminator_depth", self.discriminator_depth, "1 to 5")
         require(

@@ -130,9 +130,9 @@ def test_what_may_change_on_resume_are_options():
 
 
 def test_options_are_written_as_they_are_read():
-    config = PretrainConfig(augment=False, crops=3, data="a folder")
-    words = as_options(config, ("augment", "crops", "data", "size"))
-    assert words == " --no-augment --crops 3 --data 'a folder'"
+    config = PretrainConfig(augment=False, val_every=3, data="a folder")
+    words = as_options(config, ("augment", "val_every", "data", "size"))
+    assert words == " --no-augment --val-every 3 --data 'a folder'"
     assert parse(PretrainConfig, shlex.split(words), "train_pretrain.py") == config
 
 

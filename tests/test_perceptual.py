@@ -86,7 +86,15 @@ def test_a_run_with_all_of_it_goes_on_as_if_it_had_not_been_cut_off(pretrained, 
 def test_what_cannot_be_had_is_said_in_one_line(tmp_path, capsys):
     with pytest.raises(CheckpointError, match=r"--perceptual-weights .*none\.pth cannot be read"):
         Perceptual(tmp_path / "none.pth")
-    with pytest.raises(SystemExit) as end:
-        main(["gan", "--perceptual", "1"])
-    assert end.value.code == 2
-    assert "--perceptual-weights is None: it must be a state dict" in capsys.readouterr().err
+    for words, said in [
+        (["--perceptual", "1"], "--perceptual-weights is None: it must be a state dict"),
+        (
+            ["--perceptual-weights", "w.pth"],
+            "--perceptual-weights is w.pth: it must be left out, or --perceptual given",
+        ),
+        (["--no-augment", "--crops", "2"], "--crops is 2: it must be 1 with --no-augment"),
+    ]:
+        with pytest.raises(SystemExit) as end:
+            main(["gan", *words])
+        assert end.value.code == 2
+        assert said in capsys.readouterr().err

@@ -46,7 +46,7 @@ def stage(name: str, precision: torch.dtype, squeezenet: Path, **options):
     generator = generators.build("resnet_unet", backbone="test_resnet", weights="none")
     if name == "pretrain":
         return Pretrain(generator, CPU, precision, **options)
-    config = GanConfig(perceptual_weights=squeezenet, **options)
+    config = GanConfig(perceptual_weights=squeezenet if "perceptual" in options else None, **options)
     discriminator = PatchDiscriminator(depth=1, width=8, colours=3 if config.discriminator_input == "rgb" else 2)
     return Gan(generator, discriminator, CPU, precision, config, Perceptual(squeezenet))
 
