@@ -171,7 +171,7 @@ def main(options: Options) -> None:
         left = sum(run.steps for run in runs if not run.done)
         print(f"{len(runs)} runs; {left} steps of {options.batch_size} photographs to go")
         return
-    require_same(options)
+    require_same(options, found)
     write_lists(options, found, runs)
     failed = train(options, runs)
     notes += [f"{folder.relative_to(options.out)} failed: {words}" for folder, words in failed.items()]

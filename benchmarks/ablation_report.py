@@ -123,11 +123,9 @@ def interval(values: list[float]) -> tuple[float, float | None]:
 def row(name: str, by_seed: BySeed, measures: list[str], base: BySeed | None = None) -> str:
     """A line of a table: a system's figures, or their differences from those of the same seeds of another."""
     said = []
+    seeds = [seed for seed in by_seed if base is None or seed in base]
     for one in measures:
-        if base is None:
-            values = [figures[one] for figures in by_seed.values()]
-        else:
-            values = [figures[one] - base[seed][one] for seed, figures in by_seed.items() if seed in base]
+        values = [by_seed[seed][one] - (base[seed][one] if base is not None else 0) for seed in seeds]
         if not values:
             said.append("")
             continue
@@ -138,7 +136,7 @@ def row(name: str, by_seed: BySeed, measures: list[str], base: BySeed | None = N
             text += f" ± {half:.{decimals}f}"
         excludes_zero = base is not None and half is not None and abs(mean) > half
         said.append(f"**{text}**" if excludes_zero else text)
-    return f"| {name} | {len(by_seed)} | {' | '.join(said)} |"
+    return f"| {name} | {len(seeds)} | {' | '.join(said)} |"
 
 
 def table(title: str, lines: list[str], measures: list[str]) -> str:

@@ -63,7 +63,7 @@ def write_lists(options, found: split.Photographs, runs: list[Run]) -> None:
     for run in runs:
         if "data" in run.changes:
             shuffled = random.Random(run.seed).sample(list(found.train), len(found.train))
-            chosen = shuffled[: share_of(run, len(shuffled))]
+            chosen = shuffled[: share_of(run, len(shuffled)) + 1]  # the run holds one out
             listed = b"".join(os.fsencode(path.resolve()) + b"\n" for path in chosen)
             write_atomically(photographs_of(options, run), listed)
 
@@ -166,14 +166,15 @@ def last_words(run: Run) -> str:
     return ([*log_of(run).read_text(errors="replace").strip().splitlines(), "no word"])[-2:][0]
 
 
-def require_same(options) -> None:
-    """Refuse an --out whose runs were told otherwise.
+def require_same(options, found: split.Photographs) -> None:
+    """Refuse an --out whose runs were told otherwise, or saw other photographs.
 
     Raises:
         UsageError: names the option.
     """
     names = ("data", "size", "batch_size", "architecture", "weights", "lr", "lr_encoder")
     told = {name: str(getattr(options, name)) for name in names}
+    told["data"] += f" (its photographs: {found.digest[:12]})"
     path = options.out / "told.json"
     before = json.loads(path.read_text()) if path.is_file() else told
     for name, value in told.items():

@@ -74,6 +74,12 @@ def parts(recipe: str) -> tuple[str, str, str]:
     return name, only, weights
 
 
+def folder_name(recipe: str) -> str:
+    """Where the runs of a recipe are."""
+    what, _, weights = recipe.partition("@")
+    return what.replace("/", "-only-") + ("-given-weights" if weights else "")
+
+
 def shares(recipe: str) -> dict[str, float]:
     """The stages of a recipe and the share of the time that each gets: as they share the epochs."""
     name, only, _ = parts(recipe)
@@ -128,7 +134,7 @@ def watch(words: list[str], run: Path, seconds: float | None) -> float:
         Seconds from its first step, which follows the first line of its metrics.jsonl, to its end.
     """
     with tempfile.TemporaryFile("w+") as said:
-        process = subprocess.Popen(words, cwd=PROJECT, stdout=said, stderr=said)
+        process = subprocess.Popen(words, stdout=said, stderr=said)
         try:
             while process.poll() is None and not (run / "metrics.jsonl").is_file():
                 time.sleep(0.1)
@@ -138,6 +144,9 @@ def watch(words: list[str], run: Path, seconds: float | None) -> float:
             except subprocess.TimeoutExpired:
                 process.send_signal(signal.SIGTERM)
                 process.wait(PATIENCE)
+        except subprocess.TimeoutExpired as error:
+            process.kill()
+            raise GanColorError(f"{run} did not save within {PATIENCE} s after its time") from error
         finally:
             if process.poll() is None:
                 process.terminate()
@@ -198,7 +207,7 @@ def compare(options: Options, runs: dict[str, tuple[Path, dict]]) -> None:
     rows["real"] = color.lab_to_rgb(L, ab)
     table = (
         f"{len(found.train)} photographs to train on, {len(dataset)} to measure on, {options.size} pixels, "
-        f"{options.minutes:g} minutes a system\n\n"
+        f"{options.minutes:g} minutes a system; all are measured on the middle squares\n\n"
         "| generator | val L1 | of grey's | CIEDE2000 | colourfulness - real | parameters | minutes | images/s "
         "| images | of its steps |\n| --- |" + 9 * " ---: |" + "\n" + "\n".join(lines) + "\n"
     )
@@ -211,10 +220,12 @@ def main(options: Options) -> None:
     """Train, then compare."""
     runs = {}
     plans = {recipe: shares(recipe) for recipe in options.recipes or sorted(path.name for path in RECIPES.iterdir())}
+    folders = {recipe: options.out / folder_name(recipe) for recipe in plans}
+    if len(set(folders.values())) < len(folders):
+        raise UsageError("--recipes has one recipe with two files of weights: give each another --out")
     for recipe, plan in tqdm(plans.items(), unit="recipe", disable=None):
-        before = None
+        before, folder = None, folders[recipe]
         what, _, weights = recipe.partition("@")
-        folder = options.out / (what.replace("/", "-only-") + ("-given-weights" if weights else ""))
         for stage, share in plan.items():
             info = train(options, recipe, stage, folder / stage, before, 60 * options.minutes * share)
             before = folder / stage
