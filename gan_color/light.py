@@ -1,7 +1,8 @@
 """Linear light, between sRGB's levels and CIE's curve f, and what of it sRGB can show: what `color` is made of.
 
 sRGB (IEC 61966-2-1), illuminant D65, 2 degree observer, with the constants of `skimage.color`. XYZ is relative to
-white; a* and b* are differences of f. Everything is float32 on the tensor's own device.
+white; a* and b* are differences of f. Everything is float32 on the tensor's own device. What is kept is made outside
+inference mode, whoever asks for it first: a training may ask next, and autograd takes no inference tensors.
 """
 
 from functools import cache
@@ -37,6 +38,7 @@ _TABLE_STEPS = 1 << 16
 
 
 @cache
+@torch.inference_mode(False)
 def of_srgb8(device: torch.device) -> Tensor:
     """Linear light of each of the 256 sRGB levels, (256,)."""
     return from_srgb(torch.arange(256, dtype=torch.float64) / 255).to(device, torch.float32)
@@ -68,6 +70,7 @@ def to_srgb8_(linear: Tensor) -> Tensor:
 
 @cache
 def _srgb8_of_root(device: torch.device) -> Tensor:
+@torch.inference_mode(False)
     """The sRGB level in the middle of each step of the root of linear light from 0 to 1, uint8 (65537,), 1 the last."""
     linear = ((torch.arange(_TABLE_STEPS + 1, dtype=torch.float64) + 0.5) / _TABLE_STEPS).clamp_max(1).square()
     return (to_srgb(linear) * 255).round().to(device, torch.uint8)
@@ -75,6 +78,7 @@ def _srgb8_of_root(device: torch.device) -> Tensor:
 
 @cache
 def matrix(name: str, device: torch.device) -> Tensor:
+@torch.inference_mode(False)
     """(3, 3): linear RGB to XYZ relative to white ("to_xyz"), or its inverse ("to_rgb")."""
     relative = _XYZ_FROM_RGB / _WHITE[:, None]
     return (relative if name == "to_xyz" else torch.linalg.inv(relative)).to(device, torch.float32)

@@ -4,7 +4,7 @@ import numpy as np
 import skimage.color
 import torch
 
-from gan_color import light
+from gan_color import color, light
 
 CPU = torch.device("cpu")
 LIGHT = torch.linspace(0, 1, 100_003)
@@ -16,6 +16,21 @@ def test_of_srgb8_and_xyz_are_scikit_images():
     xyz = linear.double() @ torch.tensor(light.XYZ_WEIGHTS, dtype=torch.float64).T
     white = skimage.color.xyz_tristimulus_values(illuminant="D65", observer="2", dtype=float)
     np.testing.assert_allclose(xyz * torch.from_numpy(white), skimage.color.rgb2xyz(levels), atol=1e-6)
+
+
+def test_what_is_kept_serves_a_training_whoever_asked_first():
+    kept = (light.of_srgb8, light.of_srgb8_pairs, light._srgb8_of_root, light.matrix)
+    for each in kept:
+        each.cache_clear()
+    rgb = torch.zeros(1, 3, 2, 2, dtype=torch.uint8)
+    with torch.inference_mode():
+        color._lab_by_torch(rgb)
+        color.lab_to_rgb(*color.rgb_to_lab(rgb))
+    assert all(each.cache_info().currsize for each in kept)
+    assert not any(each(CPU).is_inference() for each in (light.of_srgb8, light._srgb8_of_root))
+    L, ab = color.rgb_to_lab(rgb)
+    color.lab_to_srgb(L, ab.requires_grad_()).sum().backward()  # autograd keeps the matrix for its way back
+    assert ab.grad.isfinite().all()
 
 
 def test_pairs_of_levels_are_their_levels():
