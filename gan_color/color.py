@@ -63,7 +63,7 @@ def _lab_by_numpy(rgb: Tensor) -> tuple[Tensor, Tensor]:
     N, _, H, W = rgb.shape
     photos = rgb.reshape(N, 3, H * W).numpy()
     L, ab = (np.empty((N, channels, H * W), dtype=np.float32) for channels in (1, 2))
-    at_a_time = min(_PIXELS_AT_A_TIME, H * W + H * W % 2)
+    at_a_time = min(_PIXELS_AT_A_TIME, max(2, H * W + H * W % 2))
     levels = np.zeros((3, at_a_time), dtype=np.uint8)
     linear = np.empty((3, at_a_time), dtype=np.float32)
     xyz, f = torch.empty(2, 3, at_a_time)
@@ -115,6 +115,7 @@ def lightness(rgb: Tensor) -> Tensor:
     return light.to_f_(y, out=torch.empty_like(y)).mul_(116 / 50).sub_(16 / 50 + 1).unsqueeze(1)
 
 
+@torch.no_grad()
 def lab_to_rgb(L: Tensor, ab: Tensor, gamut: str = "chroma") -> Tensor:
     """Join lightness and colour into sRGB photographs.
 
@@ -125,7 +126,7 @@ def lab_to_rgb(L: Tensor, ab: Tensor, gamut: str = "chroma") -> Tensor:
             they fit; "clip" cuts the RGB channels, which shifts lightness and hue.
 
     Returns:
-        (N, 3, H, W) uint8, sRGB.
+        (N, 3, H, W) uint8, sRGB; any colour where L or ab is no number.
 
     Raises:
         ValueError: gamut is neither "chroma" nor "clip".
@@ -158,21 +159,6 @@ def lab_to_srgb(L: Tensor, ab: Tensor) -> Tensor:
     return light.to_srgb(_linear_rgb(L, ab).clamp(0, 1))
 
 
-def fit_to_gamut(L: Tensor, ab: Tensor) -> Tensor:
-    """Lower chroma at constant L* and hue until every colour can be shown in sRGB.
-
-    Args:
-        L: (N, 1, H, W) float32, L*/50 - 1, in [-1, 1].
-        ab: (N, 2, H, W) float32, (a*, b*)/110.
-
-    Returns:
-        ab, (N, 2, H, W) float32; pixels inside sRGB are returned as they are.
-    """
-    outside = light.outside(_pixels(_linear_rgb(L, ab)))
-    fitted = _fit(_pixels(L).index_select(1, outside), _pixels(ab).index_select(1, outside))
-    return _photographs(_pixels(ab).index_copy(1, outside, fitted), L)
-
-
 def _pixels(photos: Tensor) -> Tensor:
     """Photographs (N, C, H, W) as (C, M), M = N*H*W: of the same memory where N is 1."""
     return photos.transpose(0, 1).flatten(1)
@@ -180,7 +166,7 @@ def _pixels(photos: Tensor) -> Tensor:
 
 def _photographs(pixels: Tensor, like: Tensor) -> Tensor:
     """Pixels (C, M) as photographs (N, C, H, W) of another's N, H and W."""
-    return pixels.view(-1, len(like), *like.shape[2:]).transpose(0, 1)
+    return pixels.view(len(pixels), len(like), *like.shape[2:]).transpose(0, 1)
 
 
 def _row(pixels: Tensor) -> Tensor:

@@ -63,22 +63,23 @@ def to_srgb(linear: Tensor) -> Tensor:
 
 
 def to_srgb8_(linear: Tensor) -> Tensor:
-    """The sRGB levels, uint8, of linear light, which is cut to 0..1 and overwritten."""
+    """The sRGB levels, uint8, of linear light, which is cut to 0..1 and overwritten; any level of what is no number."""
     at = linear.clamp_(0, 1).sqrt_().mul_(_TABLE_STEPS).int()
+    at.clamp_(0, _TABLE_STEPS)  # a processor makes any integer of what is no number
     return _srgb8_of_root(linear.device).index_select(0, at.flatten()).view(at.shape)
 
 
 @cache
-def _srgb8_of_root(device: torch.device) -> Tensor:
 @torch.inference_mode(False)
+def _srgb8_of_root(device: torch.device) -> Tensor:
     """The sRGB level in the middle of each step of the root of linear light from 0 to 1, uint8 (65537,), 1 the last."""
     linear = ((torch.arange(_TABLE_STEPS + 1, dtype=torch.float64) + 0.5) / _TABLE_STEPS).clamp_max(1).square()
     return (to_srgb(linear) * 255).round().to(device, torch.uint8)
 
 
 @cache
-def matrix(name: str, device: torch.device) -> Tensor:
 @torch.inference_mode(False)
+def matrix(name: str, device: torch.device) -> Tensor:
     """(3, 3): linear RGB to XYZ relative to white ("to_xyz"), or its inverse ("to_rgb")."""
     relative = _XYZ_FROM_RGB / _WHITE[:, None]
     return (relative if name == "to_xyz" else torch.linalg.inv(relative)).to(device, torch.float32)

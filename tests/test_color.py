@@ -47,6 +47,11 @@ def scaled(lab: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
     return lab[:, :1] / 50 - 1, lab[:, 1:] / 110
 
 
+def fit_to_gamut(L: torch.Tensor, ab: torch.Tensor) -> torch.Tensor:
+    """The ab of one photograph as `lab_to_rgb` fits it into sRGB, before it becomes levels."""
+    return torch.where(color.in_gamut(L, ab), ab, color._fit(L.view(1, -1), ab.reshape(2, -1)).view_as(ab))
+
+
 def linear_light(lab: np.ndarray) -> np.ndarray:
     """scikit-image's linear RGB, float64, before it is clipped."""
     return skcolor.lab2xyz(lab) @ rgb_from_xyz.T
@@ -98,7 +103,7 @@ def test_round_trip_is_exact_for_any_photograph(rgb, gamut):
 def test_every_photograph_colour_is_inside_the_gamut(srgb_grid):
     L, ab = color.rgb_to_lab(srgb_grid)
     assert color.in_gamut(L, ab).all()
-    assert torch.equal(color.fit_to_gamut(L, ab), ab)
+    assert torch.equal(fit_to_gamut(L, ab), ab)
 
 
 def test_grey_has_no_colour():
@@ -150,8 +155,8 @@ def test_colours_inside_the_gamut_are_not_touched_by_the_mapping(wide_lab):
     L, ab = scaled(wide_lab)
     inside = to_torch(((linear_light(wide_lab) >= 0) & (linear_light(wide_lab) <= 1)).all(axis=-1, keepdims=True))
     both = inside.expand_as(ab)
-    assert torch.equal(color.fit_to_gamut(L, ab)[both], ab[both])
-    assert not torch.equal(color.fit_to_gamut(L, ab), ab)
+    assert torch.equal(fit_to_gamut(L, ab)[both], ab[both])
+    assert not torch.equal(fit_to_gamut(L, ab), ab)
     clipped, mapped = color.lab_to_rgb(L, ab, "clip"), color.lab_to_rgb(L, ab, "chroma")
     assert torch.equal(clipped[inside.expand_as(clipped)], mapped[inside.expand_as(mapped)])
 
@@ -159,7 +164,7 @@ def test_colours_inside_the_gamut_are_not_touched_by_the_mapping(wide_lab):
 @pytest.mark.filterwarnings("ignore:Conversion from CIE-LAB")
 def test_mapped_colours_can_be_shown(wide_lab):
     L, ab = scaled(wide_lab)
-    fitted = color.fit_to_gamut(L, ab)
+    fitted = fit_to_gamut(L, ab)
     assert color.in_gamut(L, fitted).all()
     linear = linear_light(to_numpy(color.to_lab_units(L, fitted)).astype(np.float64))
     # Under half an 8-bit level at both ends, so that clipping it cannot be seen.
@@ -169,7 +174,7 @@ def test_mapped_colours_can_be_shown(wide_lab):
 
 def test_mapping_keeps_hue_and_never_raises_chroma(wide_lab):
     L, ab = scaled(wide_lab)
-    fitted = to_numpy(color.to_lab_units(L, color.fit_to_gamut(L, ab))).astype(np.float64)
+    fitted = to_numpy(color.to_lab_units(L, fit_to_gamut(L, ab))).astype(np.float64)
     assert hue_error(fitted, wide_lab).max() < 1e-3
     assert (np.hypot(fitted[..., 1], fitted[..., 2]) - np.hypot(wide_lab[..., 1], wide_lab[..., 2])).max() < 1e-4
 
@@ -189,7 +194,7 @@ def test_clipping_shifts_lightness_where_the_mapping_does_not(wide_lab):
 def test_mapping_keeps_nearly_all_the_chroma_that_fits(wide_lab):
     lab = wide_lab[::5, ::5].reshape(1, -1, 3)
     L, ab = scaled(lab)
-    kept = (color.fit_to_gamut(L, ab).norm(dim=1) / ab.norm(dim=1)).double().numpy()[0, 0]
+    kept = (fit_to_gamut(L, ab).norm(dim=1) / ab.norm(dim=1)).double().numpy()[0, 0]
 
     # A search of its own: 2001 shares of the chroma of each colour, in float64.
     shares = np.linspace(0, 1, 2001)
@@ -219,12 +224,11 @@ def test_black_and_white_stay_so_whatever_their_colour(lightness):
         lambda rgb, L, ab: torch.cat(color.rgb_to_lab(rgb), dim=1),
         lambda rgb, L, ab: color.lab_to_rgb(L, ab),
         lambda rgb, L, ab: color.lab_to_rgb(L, ab, "clip"),
-        lambda rgb, L, ab: color.fit_to_gamut(L, ab),
         lambda rgb, L, ab: color.in_gamut(L, ab),
         lambda rgb, L, ab: color.to_lab_units(L, ab),
         lambda rgb, L, ab: color.mean_chroma(ab),
     ],
-    ids=["rgb_to_lab", "lab_to_rgb", "clip", "fit_to_gamut", "in_gamut", "to_lab_units", "mean_chroma"],
+    ids=["rgb_to_lab", "lab_to_rgb", "clip", "in_gamut", "to_lab_units", "mean_chroma"],
 )
 def test_autocast_changes_nothing(convert, wide_lab):
     rgb = random_rgb(2, 3, 33, 47)
@@ -283,6 +287,34 @@ def test_inputs_are_left_as_they_were(wide_lab):
     color.rgb_to_lab(rgb)
     color.lab_to_rgb(L, ab)
     assert all(torch.equal(now, then) for now, then in zip((rgb, L, ab), before, strict=True))
+
+
+def test_a_networks_colours_are_joined_with_or_without_their_gradients(wide_lab):
+    L, ab = scaled(wide_lab)
+    for gamut in ("chroma", "clip"):
+        assert torch.equal(color.lab_to_rgb(L, ab.clone().requires_grad_(), gamut), color.lab_to_rgb(L, ab, gamut))
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
+def test_what_is_no_number_spoils_its_own_pixel_alone(wide_lab, number):
+    L, ab = scaled(wide_lab)
+    spoilt = ab.clone()
+    spoilt[..., 5, 7] = number
+    for gamut in ("chroma", "clip"):
+        others = color.lab_to_rgb(L, spoilt, gamut) == color.lab_to_rgb(L, ab, gamut)
+        others[..., 5, 7] = True
+        assert others.all()
+
+
+@pytest.mark.parametrize("shape", [(0, 3, 4, 6), (2, 3, 0, 6), (2, 3, 4, 0), (0, 3, 0, 0)])
+@pytest.mark.parametrize("convert", [color.rgb_to_lab, color._lab_by_torch], ids=["CPU", "other devices"])
+def test_nothing_becomes_nothing(shape, convert):
+    rgb = torch.zeros(shape, dtype=torch.uint8)
+    L, ab = convert(rgb)
+    assert (L.shape, ab.shape) == ((shape[0], 1, *shape[2:]), (shape[0], 2, *shape[2:]))
+    assert torch.equal(color.lightness(rgb), L)
+    for gamut in ("chroma", "clip"):
+        assert torch.equal(color.lab_to_rgb(L, ab, gamut), rgb)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.int64, torch.int8])
