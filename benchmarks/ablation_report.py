@@ -15,10 +15,10 @@ from tqdm import tqdm
 from gan_color import color, load_generator
 from gan_color.classifier import Classifier, class_of
 from gan_color.data import LabDataset, scan, sources, split
+from gan_color.data.paths import spread
 from gan_color.device import choose_device
 from gan_color.errors import DataError
 from gan_color.measure import GREY, measure
-from gan_color.prepare import spread
 from gan_color.validate import generate
 from gan_color.writing import write_atomically
 

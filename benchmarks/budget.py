@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from gan_color.data import lab
-from gan_color.prepare import spread
+from gan_color.data.paths import spread
 from gan_color.validate import validate
 
 

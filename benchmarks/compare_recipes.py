@@ -32,8 +32,8 @@ from tqdm import tqdm
 from gan_color import color, images, load_generator
 from gan_color.contact_sheet import contact_sheet
 from gan_color.data import LabDataset, lab, split
+from gan_color.data.paths import spread
 from gan_color.errors import GanColorError, UsageError, one_line_errors
-from gan_color.prepare import spread
 from gan_color.validate import generate, validate
 from gan_color.writing import write_atomically
 

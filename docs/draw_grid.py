@@ -12,8 +12,8 @@ import tyro
 from gan_color import color, images, load_generator
 from gan_color.contact_sheet import contact_sheet
 from gan_color.data import LabDataset, sources
+from gan_color.data.paths import spread
 from gan_color.errors import DataError, one_line_errors
-from gan_color.prepare import spread
 from gan_color.validate import generate
 
 

@@ -15,9 +15,9 @@ from gan_color.contact_sheet import contact_sheet, join
 from gan_color.data import duplicates, photos, scan, sources, split
 from gan_color.data.duplicates import Signature
 from gan_color.data.look import Look
+from gan_color.data.paths import spread
 from gan_color.data.split import Photographs
 from gan_color.errors import DataError, SomeFailed, shown
-from gan_color.prepare import spread
 from gan_color.writing import require_new, write_atomically
 
 FILES = ("data.json", "colours.png", "contact_sheet.png")

@@ -20,12 +20,12 @@ from gan_color.commands import EvaluateConfig
 from gan_color.contact_sheet import contact_sheet, join
 from gan_color.data import lab, scan, sources, split
 from gan_color.data.look import Look
+from gan_color.data.paths import spread
 from gan_color.device import choose_device
 from gan_color.errors import DataError, SomeFailed, UsageError, shown
 from gan_color.generators.places import WEIGHTS, generator_folder
 from gan_color.measure import GREY, HALVED, TRUE, Measured, measure
 from gan_color.network_metrics import NetworkMetrics
-from gan_color.prepare import spread
 from gan_color.version import __version__
 from gan_color.writing import require_new, write_atomically
 

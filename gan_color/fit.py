@@ -19,6 +19,7 @@ from gan_color.board import Board
 from gan_color.config import TrainConfig
 from gan_color.data import lab
 from gan_color.data.order import RunOrder
+from gan_color.data.paths import spread
 from gan_color.device import cores
 from gan_color.distributed import say
 from gan_color.errors import GanColorError, Stopped, WriteError, shown
@@ -27,7 +28,7 @@ from gan_color.interrupts import caught_signals, saved_before_photo_errors
 from gan_color.judge import Best, Health
 from gan_color.meter import Meter
 from gan_color.options import to_dict, to_yaml
-from gan_color.prepare import Prepared, spread
+from gan_color.prepare import Prepared
 from gan_color.validate import generate, validate
 from gan_color.writing import remove_leftovers, write_atomically
 

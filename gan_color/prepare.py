@@ -10,6 +10,7 @@ import torch
 from gan_color import checkpoint, distributed, generators, run_state
 from gan_color.config import MAY_CHANGE_ON_RESUME, TrainConfig
 from gan_color.data import decoded, lab, order, sources, split
+from gan_color.data.paths import spread
 from gan_color.device import choose_device, choose_precision, precision_name
 from gan_color.distributed import say
 from gan_color.errors import CheckpointError, DataError, UsageError, shown
@@ -182,10 +183,3 @@ def new_generator(config: TrainConfig) -> tuple[Generator, TrainConfig]:
     config = dataclasses.replace(config, weights=weights)
     options = {name: getattr(config, name) for name in ("backbone", "weights", "target") if name in takes}
     return generators.build(config.architecture, **options), config
-
-
-def spread(items: Sequence, count: int | None) -> Sequence:
-    """At most count items, evenly spread over the list; None = all."""
-    if count is None or count >= len(items):
-        return items
-    return [items[i * len(items) // count] for i in range(count)]

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from gan_color.data.paths import Paths
+from gan_color.data.paths import Paths, spread
 
 NAMES = [Path("a.jpg"), Path("/deep/er/b.png"), Path(os.fsdecode(b"\xff\n.jpg")), Path("ä ö.webp")]
 
@@ -29,3 +29,14 @@ def test_a_number_past_the_end_is_an_index_error(number):
 def test_a_hundred_thousand_paths_take_as_much_memory_as_their_names():
     paths = Paths(f"/photographs/{i:06}.jpg" for i in range(100_000))
     assert len(paths._bytes) + paths._ends.nbytes == 100_000 * (len("/photographs/000000.jpg") + 8) + 8
+
+
+@pytest.mark.parametrize("items", [list(range(10)), range(10), "abcdefghij"])
+def test_some_are_spread_evenly_over_all(items):
+    assert [*spread(items, 4)] == [items[i] for i in (0, 2, 5, 7)]
+    assert [*spread(items, 1)] == [items[0]]
+    assert all(spread(items, count) is items for count in (None, 10, 11))
+
+
+def test_a_list_of_paths_is_spread_as_any_other():
+    assert spread(Paths(NAMES), 2) == [NAMES[0], NAMES[2]]
