@@ -24,7 +24,7 @@ from gan_color.commands import ColorizeConfig
 from gan_color.config import NEAR_GREY
 from gan_color.data import encode, look, photos
 from gan_color.data.photos import Photo
-from gan_color.errors import GanColorError, SomeFailed, shown
+from gan_color.errors import GanColorError, PhotoError, SomeFailed, shown
 from gan_color.inference import colorize_batch, device_of, padded_size
 from gan_color.jobs import Job, is_file, plan
 from gan_color.writing import remove_leftovers, require_writable, write_atomically
@@ -200,18 +200,19 @@ def _colour(generator: nn.Module, batch: list[_Work], config: ColorizeConfig) ->
     """Colour photographs of one size to the network; on the CPU where the GPU's memory does not suffice."""
     try:
         together = colorize_batch(generator, [work.photo for work in batch], config.size, config.saturation)
+        return [dataclasses.replace(work, coloured=picture) for work, picture in zip(batch, together, strict=True)]
     except (MemoryError, RuntimeError) as error:  # torch on a CPU and onnxruntime have no word of their own for it
-        if len(batch) > 1:
-            return [step for work in batch for step in _colour(generator, [work], config)]
-        (work,) = batch
-        if not isinstance(error, torch.OutOfMemoryError) or work.on_cpu:
-            return [_failure(work.job, error)]
-        device = device_of(generator)
-        try:
-            return _colour(generator.cpu(), [dataclasses.replace(work, on_cpu=True)], config)
-        finally:
-            generator.to(device)
-    return [dataclasses.replace(work, coloured=picture) for work, picture in zip(batch, together, strict=True)]
+        failed = error.with_traceback(None)  # its frames hold what the network had made so far: the next try needs room
+    if len(batch) > 1:
+        return [step for work in batch for step in _colour(generator, [work], config)]
+    (work,) = batch
+    if not isinstance(failed, torch.OutOfMemoryError) or work.on_cpu:
+        return [_failure(work.job, failed)]
+    device = device_of(generator)
+    try:
+        return _colour(generator.cpu(), [dataclasses.replace(work, on_cpu=True)], config)
+    finally:
+        generator.to(device)
 
 
 def _write(work: _Work) -> Outcome:
@@ -225,6 +226,10 @@ def _write(work: _Work) -> Outcome:
         coloured = work.coloured
         if coloured is None:  # pictures of an output that exists are of that output
             coloured = photos.read_rgb(files["coloured"])
+            if coloured.size != photo.rgb.size:
+                raise PhotoError(
+                    f"{shown(files['coloured'])} has another size than its input: --overwrite colours it anew"
+                )
         else:
             data, lost = encode.encode(coloured, files["coloured"], photo.exif, photo.dpi)
             notes += lost

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from collections import Counter
 from pathlib import Path
 
@@ -172,7 +173,7 @@ class SmallGPU(nn.Module):
     def __init__(self, generator, pixels):
         super().__init__()
         self.generator, self.pixels, self.on_gpu, self.passed = generator, pixels, True, []
-        self.trained_size = generator.trained_size
+        self.trained_size, self.activations = generator.trained_size, weakref.WeakSet()
 
     def cpu(self):
         self.on_gpu = False
@@ -183,7 +184,9 @@ class SmallGPU(nn.Module):
         return super().to(device)
 
     def forward(self, L):
-        if self.on_gpu and L.numel() > self.pixels:
+        activations = L.clone()
+        self.activations.add(activations)  # also those of a forward that failed, for as long as anything holds them
+        if self.on_gpu and sum(each.numel() for each in self.activations) > self.pixels:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
         self.passed.append((len(L), self.on_gpu))
         return self.generator(L)
@@ -346,6 +349,20 @@ def test_compare_and_histogram_are_written_beside_each_output_and_added_later(co
     now = contents(tmp_path / "out")
     assert {name: now[name] for name in plain} == plain
     assert set(now) == {name + end for name in plain for end in ("", ".compare.png", ".histogram.png")}
+
+
+def test_an_output_that_was_cut_since_fails_alone(colour, tree, tmp_path, capsys):
+    assert colour(tree) == 0
+    cut = tmp_path / "out" / "top.jpg"
+    photos.read_rgb(cut).crop((0, 0, 40, 30)).save(cut)
+    before = cut.read_bytes()
+    assert colour(tree, "--compare") == 3
+    said = capsys.readouterr()
+    assert f"gan-color: {cut} has another size than its input: --overwrite colours it anew\n" in said.err
+    assert "added pictures beside 2 outputs" in said.out and cut.read_bytes() == before
+    assert not cut.with_name("top.jpg.compare.png").exists()
+    assert colour(tree / "top.jpg", "--compare", "--overwrite") == 0
+    assert photos.read_rgb(cut).size == (80, 64)
 
 
 def test_saturation_zero_is_grey(colour, tmp_path):
