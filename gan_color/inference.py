@@ -31,8 +31,8 @@ def colorize(
     """Colour a photograph.
 
     The network sees it with its short side at the working size, its edges repeated up to a multiple of 32; the
-    colours come back to full size by bicubic interpolation (benchmarks/upsampling.py) and join the photograph's
-    own lightness. Above the photograph itself this needs the picture's own memory and about 100 MiB.
+    colours come back to full size by bicubic interpolation (benchmarks/upsampling.py), antialiased where that is
+    smaller, and join the photograph's own lightness. Above the photograph itself this needs the picture's own memory and about 100 MiB.
 
     Args:
         generator: from `load_generator`, in evaluation mode.
@@ -141,8 +141,11 @@ def _predict(generator: nn.Module, seen: list[Tensor]) -> list[Tensor]:
 
 
 def _join(rgb: Image.Image, ab: Tensor) -> Image.Image:
-    """A photograph's own lightness with ab of any smaller size (1, 2, h, w), strip by strip."""
+    """A photograph's own lightness with ab of any size (1, 2, h, w), strip by strip."""
     width, height = rgb.size
+    if ab.shape[2] > height or ab.shape[3] > width:  # what only enlarges would leave most of it out
+        within = min(ab.shape[2], height), min(ab.shape[3], width)
+        ab = F.interpolate(ab, size=within, mode="bicubic", align_corners=False, antialias=True)
     # Sideways at once, which is small; downwards strip by strip, from the rows that each strip needs.
     wide = F.interpolate(ab, size=(ab.shape[2], width), mode="bicubic", align_corners=False)
     joined = Image.new("RGB", rgb.size, None)  # not filled: strips cover it

@@ -88,8 +88,9 @@ def test_rows_are_those_of_bicubic_interpolation_wherever_strips_are_cut(small, 
 
 
 @pytest.mark.parametrize("pixels", [1, 999, 1 << 30])
-def test_strips_join_exactly_as_one_piece(monkeypatch, pixels):
-    photo = draw_photo(3, 200, 601)
+@pytest.mark.parametrize("size", [(200, 601), (40, 55)])
+def test_strips_join_exactly_as_one_piece(monkeypatch, size, pixels):
+    photo = draw_photo(3, *size)
     expected = np.asarray(colorize(Vivid().eval(), photo))
     monkeypatch.setattr(inference, "_STRIP_PIXELS", pixels)
     assert np.array_equal(np.asarray(colorize(Vivid().eval(), photo)), expected)
@@ -102,6 +103,25 @@ def test_colour_is_what_the_generator_says(generator):
     with torch.no_grad():
         expected = color.lab_to_rgb(L, generator(L))[0].permute(1, 2, 0).numpy().astype(int)
     assert np.abs(np.asarray(colorize(generator, photo, size=64)) - expected).max() <= 1
+
+
+class Fine(Vivid):
+    """Colours that differ from pixel to pixel, too finely for a photograph of less than its size."""
+
+    def forward(self, L):
+        return 0.3 * torch.randn(1, 2, *L.shape[2:], generator=torch.Generator().manual_seed(0)).clamp(-1, 1)
+
+
+@pytest.mark.parametrize("size", [(50, 40), (37, 61), (9, 70)])
+def test_a_photograph_smaller_than_the_working_size_has_its_colours_shrunk_as_pillow_does(size):
+    photo, (width, height) = Image.new("RGB", size, (128, 128, 128)), inference.working_size(size, 128)
+    assert width > size[0] and height > size[1]
+    ab = Fine()(torch.empty(1, 1, height + -height % 32, width + -width % 32))[0, :, :height, :width]
+    shrunk = [np.array(Image.fromarray(part.numpy()).resize(size, Image.Resampling.BICUBIC)) for part in ab]
+    L = color.lightness(images.to_tensor(photo))
+    expected = images.to_image(color.lab_to_rgb(L, torch.from_numpy(np.stack(shrunk))[None]))
+    coloured = colorize(Fine().eval(), photo, size=128)
+    assert np.abs(np.asarray(coloured).astype(int) - np.asarray(expected)).max() <= 1
 
 
 def test_the_network_sees_the_photograph_padded_and_not_stretched():
