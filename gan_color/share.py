@@ -40,10 +40,12 @@ def run(config: ShareConfig) -> None:
             f"{shown(config.checkpoint)} does not bear half precision: its ab would differ by {mean:.1e} on average "
             f"({BOUND} is allowed): share its own folder, which is in single precision"
         )
-    if generator.card:
-        write_atomically(config.out / CARD, generator.card.encode())
     described = generator.description
     save_generator(config.out, halved, described["architecture"], described["options"], described["training"])
+    if generator.card:
+        write_atomically(config.out / CARD, generator.card.encode())
+    else:
+        (config.out / CARD).unlink(missing_ok=True)  # of the generator that was there
     print(
         f"wrote {shown(config.out)} ({(config.out / WEIGHTS).stat().st_size / 2**20:.1f} MiB); on the embedded "
         f"photographs half precision changes ab of -1..1 by {mean:.1e} on average and {largest:.1e} at most, 8-bit RGB "

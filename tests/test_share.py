@@ -83,6 +83,14 @@ def test_nothing_is_written_over_unasked(pretrained, tmp_path, capsys):
     assert safetensors.torch.load(before) and load_generator(out)
 
 
+def test_a_generator_without_a_card_keeps_none_of_the_one_before(pretrained, tmp_path):
+    shutil.copytree(pretrained / "generator", tmp_path / "bare", ignore=shutil.ignore_patterns("README.md"))
+    for given in (pretrained, tmp_path / "bare"):
+        main(["share", str(given), "--out", str(tmp_path / "shared"), "--overwrite"])
+    assert sorted(path.name for path in (tmp_path / "shared").iterdir()) == FILES[1:]
+    assert load_generator(tmp_path / "shared").card is None
+
+
 def test_a_run_is_not_shared_onto_itself(pretrained, tmp_path, capsys):
     run = tmp_path / "run"
     shutil.copytree(pretrained, run)
