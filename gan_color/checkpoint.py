@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from gan_color.device import choose_device
 from gan_color.errors import CheckpointError, UsageError, shown
@@ -94,6 +94,23 @@ def load_generator(folder: str | Path, device: str | torch.device = "cpu") -> Ge
             f"{', '.join(ARCHITECTURES)}: update gan_color"
         )
     return ARCHITECTURES[architecture].from_files(folder).to(device)
+
+
+def require_numbers(ab: Tensor, generator: str) -> None:
+    """Check what a generator predicted: its weights are finite, but what they make of a photograph need not be.
+
+    Args:
+        ab: (N, 2, H, W) float.
+        generator: what the user knows it by.
+
+    Raises:
+        CheckpointError: a colour is no number.
+    """
+    if not ab.isfinite().all():
+        raise CheckpointError(
+            f"{generator} is broken: it predicts colours that are no numbers; its training diverged: take another, or "
+            "go back to an earlier checkpoint and lower the learning rate"
+        )
 
 
 def save_state(run: Path, step: int, state: dict, keep: int = 2) -> None:

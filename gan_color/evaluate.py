@@ -59,7 +59,7 @@ def run(config: EvaluateConfig) -> None:
 
     Raises:
         UsageError: options contradict each other, or outputs exist.
-        CheckpointError: a generator or the classifier cannot be loaded.
+        CheckpointError: a generator or the classifier cannot be loaded, or a generator predicts no numbers.
         DataError: there is nothing to measure on.
         SomeFailed: the others were measured.
     """

@@ -140,7 +140,8 @@ def colour_all(
         The outcomes in the order in which photographs are finished.
 
     Raises:
-        GanColorError: what would fail for every other photograph as well, such as a full disk.
+        GanColorError: what would fail for every other photograph as well, such as a full disk, or a generator that
+            predicts colours that are no numbers.
     """
     batch_size = config.batch_size or (1 if device_of(generator).type == "cpu" else _BATCH_ON_GPU)
 
@@ -198,8 +199,9 @@ def _coloured(
 
 def _colour(generator: nn.Module, batch: list[_Work], config: ColorizeConfig) -> list[_Work | Outcome]:
     """Colour photographs of one size to the network; on the CPU where the GPU's memory does not suffice."""
+    photographs, name = [work.photo for work in batch], shown(config.checkpoint)
     try:
-        together = colorize_batch(generator, [work.photo for work in batch], config.size, config.saturation)
+        together = colorize_batch(generator, photographs, config.size, config.saturation, name)
         return [dataclasses.replace(work, coloured=picture) for work, picture in zip(batch, together, strict=True)]
     except (MemoryError, RuntimeError) as error:  # torch on a CPU and onnxruntime have no word of their own for it
         failed = error.with_traceback(None)  # its frames hold what the network had made so far: the next try needs room

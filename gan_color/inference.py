@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from gan_color import color, images
+from gan_color.checkpoint import require_numbers
 from gan_color.data import photos
 from gan_color.data.photos import Photo
 
@@ -32,7 +33,8 @@ def colorize(
 
     The network sees it with its short side at the working size, its edges repeated up to a multiple of 32; the
     colours come back to full size by bicubic interpolation (benchmarks/upsampling.py), antialiased where that is
-    smaller, and join the photograph's own lightness. Above the photograph itself this needs the picture's own memory and about 100 MiB.
+    smaller, and join the photograph's own lightness. Above the photograph itself this needs the picture's own memory
+    and about 100 MiB.
 
     Args:
         generator: from `load_generator`, in evaluation mode.
@@ -47,6 +49,7 @@ def colorize(
 
     Raises:
         PhotoError: the file cannot be read.
+        CheckpointError: the generator predicts colours that are no numbers.
         ValueError: the generator is in training mode.
     """
     if isinstance(image, Image.Image):
@@ -57,7 +60,11 @@ def colorize(
 
 
 def colorize_batch(
-    generator: nn.Module, batch: Sequence[Photo], size: int | None = None, saturation: float = 1.0
+    generator: nn.Module,
+    batch: Sequence[Photo],
+    size: int | None = None,
+    saturation: float = 1.0,
+    name: str = "the generator",
 ) -> list[Image.Image]:
     """Colour photographs that pass the network together, each as `colorize` does.
 
@@ -66,11 +73,13 @@ def colorize_batch(
         batch: photographs of one `padded_size`.
         size: as for `colorize`.
         saturation: as for `colorize`.
+        name: what the user knows the generator by.
 
     Returns:
         Pillow images, one a photograph.
 
     Raises:
+        CheckpointError: the generator predicts colours that are no numbers.
         ValueError: the generator is in training mode.
     """
     if generator.training:
@@ -81,7 +90,7 @@ def colorize_batch(
         small = photo.on_white().resize(at, Image.Resampling.BICUBIC, reducing_gap=3)
         seen.append(color.lightness(images.to_tensor(small)))
     pictures = []
-    for photo, ab in zip(batch, _predict(generator, seen), strict=True):
+    for photo, ab in zip(batch, _predict(generator, seen, name), strict=True):
         coloured = _join(photo.rgb, saturation * ab)
         if photo.alpha is not None:
             coloured.putalpha(photo.alpha)
@@ -132,11 +141,12 @@ def working_size(photo_size: tuple[int, int], size: int) -> tuple[int, int]:
     return width, height
 
 
-def _predict(generator: nn.Module, seen: list[Tensor]) -> list[Tensor]:
+def _predict(generator: nn.Module, seen: list[Tensor], name: str) -> list[Tensor]:
     """Run the generator on L of one padded size: (1, 1, h, w) each to ab (1, 2, h, w), float32 on the CPU."""
     padded = [F.pad(L, (0, -L.shape[3] % _MULTIPLE, 0, -L.shape[2] % _MULTIPLE), mode="replicate") for L in seen]
     with torch.inference_mode():
         ab = generator(torch.cat(padded).to(device_of(generator))).float().cpu()
+    require_numbers(ab, name)
     return [each[None, :, : L.shape[2], : L.shape[3]] for each, L in zip(ab, seen, strict=True)]
 
 

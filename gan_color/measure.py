@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from gan_color import bootstrap, color, metrics
+from gan_color.checkpoint import require_numbers
 from gan_color.classifier import Classifier, Moments, class_of, feature_distance
 from gan_color.data import lab
 from gan_color.network_metrics import NetworkMetrics
@@ -111,6 +112,7 @@ def measure(
 
     Raises:
         PhotoError: a photograph that could be read can no longer be.
+        CheckpointError: a generator predicts colours that are no numbers.
     """
     measured = Measured([TRUE, GREY, *[HALVED] * halved, *generators], len(dataset))
     moments = {name: Moments() for name in measured.values}
@@ -153,7 +155,9 @@ def _colourings(L: Tensor, ab: Tensor, generators: dict[str, nn.Module], halved:
     if halved:
         yield HALVED, ab / 2
     for name, generator in generators.items():
-        yield name, generator(L).float().to(L.device)
+        fake_ab = generator(L).float().to(L.device)
+        require_numbers(fake_ab, name)
+        yield name, fake_ab
 
 
 def _of_the_picture(rgb: Tensor) -> dict[str, Tensor]:

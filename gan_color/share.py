@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from gan_color import color
-from gan_color.checkpoint import load_generator, save_generator
+from gan_color.checkpoint import load_generator, require_numbers, save_generator
 from gan_color.commands import ShareConfig
 from gan_color.data import lab, sources
 from gan_color.errors import CheckpointError, UsageError, shown
@@ -34,7 +34,7 @@ def run(config: ShareConfig) -> None:
         raise UsageError(f"--out {shown(config.out)} is the generator's own folder: name another")
     generator = load_generator(config.checkpoint)
     halved = halve(generator)
-    mean, largest, in_rgb = difference(generator, halved)
+    mean, largest, in_rgb = difference(generator, halved, shown(config.checkpoint))
     if not mean <= BOUND:  # also when it is not a number
         raise CheckpointError(
             f"{shown(config.checkpoint)} does not bear half precision: its ab would differ by {mean:.1e} on average "
@@ -70,22 +70,27 @@ def halve(generator: nn.Module) -> nn.Module:
 
 
 @torch.inference_mode()
-def difference(generator: nn.Module, halved: nn.Module) -> tuple[float, float, int]:
+def difference(generator: nn.Module, halved: nn.Module, name: str) -> tuple[float, float, int]:
     """Colour the embedded photographs with both.
 
     Args:
         generator: on the CPU, in evaluation mode.
         halved: what `halve` made of it; it runs as it does once it is loaded, in single precision.
+        name: what the user knows the generator by.
 
     Returns:
-        Mean and largest absolute difference in ab, which is in -1..1 (nan if a colour is no number), and the largest
-        in 8-bit RGB.
+        Mean and largest absolute difference in ab, which is in -1..1 (nan if a colour of the halved one is no number),
+        and the largest in 8-bit RGB.
+
+    Raises:
+        CheckpointError: a colour of the generator itself is no number.
     """
     loaded = copy.deepcopy(generator)
     loaded.load_state_dict(halved.state_dict())
     paths = [path for part in sources.samples() for path in part]
     L = torch.stack([L for L, _ in lab.LabDataset(paths, generator.trained_size)])
     one, other = generator(L), loaded(L)
+    require_numbers(one, name)
     in_ab = (one - other).abs()
     in_rgb = (color.lab_to_rgb(L, one).int() - color.lab_to_rgb(L, other).int()).abs()
     return float(in_ab.mean()), float(in_ab.max()), int(in_rgb.max())

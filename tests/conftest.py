@@ -101,6 +101,19 @@ def shared() -> Path:
     return SHARED
 
 
+@pytest.fixture(scope="session")
+def diverged(tmp_path_factory) -> Path:
+    """The folder of a generator whose weights are finite, and whose colours are no numbers."""
+    from gan_color import checkpoint, generators
+
+    generator = generators.build("resnet_unet", backbone="test_resnet", weights="none", widths=(16, 16, 8, 8, 8))
+    *_, last, _head = (module for module in generator.modules() if isinstance(module, torch.nn.Conv2d))
+    last.weight.data.fill_(3e38)  # infinite sums, of which the head adds some and takes others away
+    folder = tmp_path_factory.mktemp("diverged")
+    checkpoint.save_generator(folder, generator, "resnet_unet", generator.description["options"], {"size": 64})
+    return folder
+
+
 @pytest.fixture
 def unlisted_folder(tmp_path, monkeypatch) -> Path:
     """A folder deep inside tmp_path that no user can list, its path being too long; `top.png` lies in tmp_path."""

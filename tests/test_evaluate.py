@@ -229,7 +229,7 @@ def test_parts_of_a_split_by_counts_are_those_of_a_training(part, pretrained, ph
         assert {row["path"] for row in csv.DictReader(file)} == {str(path) for path in getattr(sides, part)}
 
 
-def test_mistakes_are_one_line(pretrained, photo_folder, train, tmp_path, capsys):
+def test_mistakes_are_one_line(pretrained, diverged, photo_folder, train, tmp_path, capsys):
     larger = train("pretrain", tmp_path / "larger", "--size", "64", "--max-steps", "1")
     (tmp_path / "f.json").write_text("mine")
     (tmp_path / "weights.pth").write_text("none")
@@ -247,6 +247,7 @@ def test_mistakes_are_one_line(pretrained, photo_folder, train, tmp_path, capsys
         ((tmp_path / "grey.png", *given), 1, "no list of paths"),
         ((tmp_path / "missing", *given), 1, "no such folder"),
         ((photo_folder, "--checkpoint", tmp_path / "none"), 1, "no generator"),
+        ((photo_folder, "--checkpoint", diverged), 1, f"{diverged} is broken: it predicts colours that are no numbers"),
     ]:
         assert run(*argv) == code, argv
         error = capsys.readouterr().err

@@ -474,3 +474,10 @@ def test_a_name_that_begins_with_a_tilde_is_a_name(pretrained, tmp_path, monkeyp
     draw_photo(1).save(tmp_path / "~scan.png")
     assert run("~scan.png", "--checkpoint", pretrained, "--output", "out") == 0
     assert (tmp_path / "out" / "~scan.png").is_file()
+
+
+def test_a_generator_whose_colours_are_no_numbers_is_named_in_one_line(diverged, tree, tmp_path, capsys):
+    assert run(tree, "--checkpoint", diverged, "--output", tmp_path / "out") == 1
+    said = capsys.readouterr()
+    assert said.err.startswith(f"gan-color: {diverged} is broken: it predicts colours that are no numbers")
+    assert said.err.count("\n") == 1 and "coloured 0 of 3" in said.out and not (tmp_path / "out").exists()

@@ -1,6 +1,7 @@
 """What is shared is half as large, colours alike, and is whole or not there."""
 
 import json
+import math
 import re
 import shutil
 
@@ -69,6 +70,20 @@ def test_what_half_precision_would_change_is_not_written(tmp_path, capsys):
     code, error = failed(capsys, tmp_path / "wild", "--out", tmp_path / "shared")
     assert code == 1 and "does not bear half precision" in error and "share its own folder" in error
     assert not (tmp_path / "shared").exists()
+
+
+def test_a_generator_whose_colours_are_no_numbers_is_not_shared(diverged, tmp_path, capsys):
+    code, error = failed(capsys, diverged, "--out", tmp_path / "shared")
+    assert code == 1 and f"{diverged} is broken: it predicts colours that are no numbers" in error
+    assert not (tmp_path / "shared").exists()
+
+
+def test_half_precision_that_makes_no_numbers_is_a_difference(pretrained):
+    generator = load_generator(pretrained)
+    halved = share.halve(generator)
+    next(halved.parameters()).data.fill_(torch.nan)
+    mean, largest, _ = share.difference(generator, halved, "mine")
+    assert math.isnan(mean) and math.isnan(largest)
 
 
 def test_nothing_is_written_over_unasked(pretrained, tmp_path, capsys):
