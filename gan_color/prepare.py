@@ -133,8 +133,8 @@ def prepare(config: TrainConfig, state: dict | None) -> Prepared:
     train = lab.LabDataset(found.train, config.size, config.augment, config.seed, crops, config.min_crop, config.resize)
     val = lab.LabDataset(spread(found.val, config.val_count), config.size, resize=config.resize)
     if config.cache:
-        for dataset in (train, val):
-            decoded.keep(dataset, config.cache, found.digest)
+        for part, dataset in (("train", train), ("val", val)):
+            decoded.keep(dataset, config.cache, f"{found.digest} {part}")
     per_epoch = order.steps_per_epoch(len(train), config.batch_size)
     last_step = min(config.epochs * per_epoch, config.max_steps or config.epochs * per_epoch)
     for line in found.report:
