@@ -194,9 +194,11 @@ def fit(stage: Stage, config: TrainConfig, prepared: Prepared) -> None:
             meter.add(stage.step(L, ab), config.batch_size, stage.guard.tripped)
             bar.update()
 
-            # Read the losses: the one place that waits for the device.
+            # Read the losses: here alone, and where something is shown or kept, is the device waited for.
             reading = step % config.log_every == 0 or step == last_step
-            if reading or device.type == "cpu":
+            drawing = step % config.sample_every == 0 or step == last_step
+            measuring = step % (config.val_every * prepared.steps_per_epoch) == 0 or step == last_step
+            if reading or drawing or measuring or device.type == "cpu":
                 require_finite(step)
             if reading:
                 values = meter.read() | {f"lr/{name}": base_lr[name][0] * scale for name in base_lr}
@@ -210,8 +212,7 @@ def fit(stage: Stage, config: TrainConfig, prepared: Prepared) -> None:
             # Look, measure, save; the clock of images per second stands still meanwhile.
             with meter.stopped():
                 stop = distributed.any_process(caught[0] if caught else 0)
-                measuring = step % (config.val_every * prepared.steps_per_epoch) == 0 or step == last_step
-                if step % config.sample_every == 0 or step == last_step:
+                if drawing:
                     draw(step)
                 if measuring and not stop:
                     measure(step)

@@ -286,6 +286,29 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_is_not_saved(train, tmp_pat
     assert all(torch.isfinite(w).all() for w in state["stage"]["generator"].values() if w.is_floating_point())
 
 
+class AnotherDevice(str):
+    """The CPU under another type: there a value costs nothing to read, elsewhere it is read when it is due."""
+
+    type = "mps"
+
+
+@pytest.mark.parametrize("due", [["--sample-every", "2"], ["--val-every", "1"]])
+def test_off_the_cpu_nothing_is_drawn_or_measured_of_what_is_not_finite(train, tmp_path, monkeypatch, capsys, due):
+    """Between two readings of the losses: an epoch is of two steps."""
+    from gan_color import prepare, pretrain
+
+    step, taken = pretrain.Pretrain.step, iter(range(1, 100))
+    monkeypatch.setattr(prepare, "choose_device", lambda name, rank: AnotherDevice("cpu"))
+    monkeypatch.setattr(
+        pretrain.Pretrain, "step", lambda self, L, ab: step(self, L * (math.nan, 1)[next(taken) < 2], ab)
+    )
+    with pytest.raises(SystemExit):
+        train("pretrain", tmp_path / "run", "--log-every", "100", "--epochs", "20", "--val-every", "20", *due)
+    assert "is nan at step 2, on" in capsys.readouterr().err
+    assert [line["step"] for line in lines(tmp_path / "run")] == [0]
+    assert {path.stem.split("-")[1] for path in (tmp_path / "run" / "samples").iterdir()} == {"00000000"}
+
+
 def test_the_photographs_named_are_those_of_the_step_that_was_not_finite(train, tmp_path, monkeypatch, capsys):
     from gan_color import pretrain
 
