@@ -79,7 +79,7 @@ def fit(stage: Stage, config: TrainConfig, prepared: Prepared) -> None:
     # Begin, or go on where the run was cut off.
     base_lr = {name: [group["lr"] for group in optimizer.param_groups] for name, optimizer in stage.optimizers.items()}
     meter, best, health = Meter(), Best(config.best_by), Health()
-    first_step, due = 0, False
+    first_step, due = 0, False  # due: a validation that a stop, or a photograph that is gone, came before
     if is_first:
         _clear_leftovers(config)
     if prepared.state:
@@ -161,7 +161,7 @@ def fit(stage: Stage, config: TrainConfig, prepared: Prepared) -> None:
             with board.going_on("generators to keep"):
                 _write_generator(stage, config, name, step)
 
-    def save(step: int, due: bool = False, must: bool = False) -> None:
+    def save(step: int, due: bool, must: bool = False) -> None:
         require_finite(step)
         distributed.require_same_weights(stage.optimizers.values(), step)
         state = run_state.collect(stage, meter, best, health, config, prepared, step, due)
@@ -178,13 +178,14 @@ def fit(stage: Stage, config: TrainConfig, prepared: Prepared) -> None:
         measure(0)
     if due:
         measure(first_step)
-        save(first_step)
+        due = False
+        save(first_step, due)
 
     # Train.
     bar = tqdm(total=last_step, initial=first_step, unit="step", disable=None if is_first else True)
     step = first_step
     # With several processes none can save alone: the others wait in the step that this one cannot take.
-    with caught_signals() as caught, bar, saved_before_photo_errors(lambda: save(step) if world == 1 else None):
+    with caught_signals() as caught, bar, saved_before_photo_errors(lambda: save(step, due) if world == 1 else None):
         meter.start_clock()
         for step, (L, ab) in enumerate(lab.read_batches(batches, device), start=first_step + 1):
             scale = lr_scale((step - 1) / last_step, config.warmup, config.decay_from)
@@ -197,8 +198,8 @@ def fit(stage: Stage, config: TrainConfig, prepared: Prepared) -> None:
             # Read the losses: here alone, and where something is shown or kept, is the device waited for.
             reading = step % config.log_every == 0 or step == last_step
             drawing = step % config.sample_every == 0 or step == last_step
-            measuring = step % (config.val_every * prepared.steps_per_epoch) == 0 or step == last_step
-            if reading or drawing or measuring or device.type == "cpu":
+            due = step % (config.val_every * prepared.steps_per_epoch) == 0 or step == last_step
+            if reading or drawing or due or device.type == "cpu":
                 require_finite(step)
             if reading:
                 values = meter.read() | {f"lr/{name}": base_lr[name][0] * scale for name in base_lr}
@@ -214,12 +215,13 @@ def fit(stage: Stage, config: TrainConfig, prepared: Prepared) -> None:
                 stop = distributed.any_process(caught[0] if caught else 0)
                 if drawing:
                     draw(step)
-                if measuring and not stop:
+                if due and not stop:
                     measure(step)
+                    due = False
                 if config.snapshot_every and step % config.snapshot_every == 0:
                     keep_generator(f"snapshots/step-{step:08d}", step)
                 if step % config.save_every == 0 or step == last_step or stop:
-                    save(step, due=bool(measuring and stop), must=bool(step == last_step or stop))
+                    save(step, due, must=bool(step == last_step or stop))
             if stop:
                 name = signal.Signals(stop).name
                 raise Stopped(stop, f"{name}: saved at step {step}; continue with --resume --out {shown(config.out)}")

@@ -528,6 +528,30 @@ def test_a_photograph_that_vanishes_stops_the_run_after_saving(photo_folder, tra
     assert checkpoint.load_state(tmp_path / "run")["step"] == 3
 
 
+def test_a_photograph_that_vanishes_before_a_validation_leaves_it_due(photo_folder, train, tmp_path, monkeypatch):
+    """At the last step, after which nothing else would be left to do."""
+    from gan_color import pretrain
+
+    photos, step, taken = tmp_path / "photos", pretrain.Pretrain.step, iter(range(1, 100))
+    shutil.copytree(photo_folder, photos)
+    options = ["--data", str(photos), "--max-steps", "2"]
+    whole = train("pretrain", tmp_path / "whole", *options)
+
+    def step_then_lose_photographs(self, L, ab):
+        if next(taken) == 2:
+            photos.rename(tmp_path / "elsewhere")
+        return step(self, L, ab)
+
+    with monkeypatch.context() as patched, pytest.raises(SystemExit):
+        patched.setattr(pretrain.Pretrain, "step", step_then_lose_photographs)
+        train("pretrain", tmp_path / "cut", *options)
+    (tmp_path / "elsewhere").rename(photos)
+    assert "val/l1" not in lines(tmp_path / "cut")[-1]
+    cut = train("pretrain", tmp_path / "cut", *options, "--resume")
+    assert lines(cut) == lines(whole) and "val/l1" in lines(cut)[-1]
+    assert not checkpoint.load_state(cut)["due"]
+
+
 def test_the_weights_a_run_began_with_stay_on_record(train, tmp_path):
     import timm
 
