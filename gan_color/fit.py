@@ -137,8 +137,8 @@ def fit(stage: Stage, config: TrainConfig, prepared: Prepared) -> None:
             f"{values['val/colorfulness']:.1f} (real {values['val/colorfulness_real']:.1f})"
         )
         warn(values, step)
-        if best.improves(values, step):
-            keep_generator("best", step)
+        if best.improves(values) and keep_generator("best", step):
+            best.take(values, step)
 
     def require_finite(step: int) -> None:
         bad_step = meter.bad_step(step)
@@ -155,11 +155,14 @@ def fit(stage: Stage, config: TrainConfig, prepared: Prepared) -> None:
             if board:
                 board.warning(sign, step)
 
-    def keep_generator(name: str, step: int) -> None:
+    def keep_generator(name: str, step: int) -> bool:
         require_finite(step)
+        written = False
         if is_first:
             with board.going_on("generators to keep"):
                 _write_generator(stage, config, name, step)
+                written = True
+        return bool(distributed.any_process(written))
 
     def save(step: int, due: bool, must: bool = False) -> None:
         require_finite(step)

@@ -21,7 +21,7 @@ from conftest import PROJECT, TINY
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from gan_color import checkpoint, model_card
+from gan_color import checkpoint, fit, model_card
 from gan_color.data import lab
 from gan_color.fit import lr_scale
 from gan_color.meter import Meter
@@ -388,6 +388,18 @@ def test_a_full_disk_does_not_end_a_training(train, tmp_path, monkeypatch, capsy
     assert not [*run.rglob("*.tmp")]
 
 
+@pytest.mark.usefixtures("capsys")  # what is said goes to no file, which would be full, too
+def test_the_best_is_what_could_be_written(train, tmp_path, monkeypatch):
+    """The disk is full at the best validation of all: what is better than the one in best/ is kept again."""
+    l1 = iter([0.5, 0.4, 0.1, 0.3, 0.35])
+    validate = fit.validate
+    monkeypatch.setattr(fit, "validate", lambda *of: validate(*of) | {"val/l1": next(l1)})
+    with disk_full_from_step(monkeypatch, 4, 4):
+        run = train("pretrain", tmp_path / "run", "--epochs", "4")
+    assert checkpoint.load_state(run)["best"] == {"value": 0.3, "step": 6}
+    assert checkpoint.generator_is_of(run / "best", 6)
+
+
 def test_a_run_whose_end_cannot_be_saved_keeps_the_checkpoint_before(train, tmp_path, monkeypatch, capsys):
     options = ["--epochs", "3", "--save-every", "1", "--log-every", "1"]
     with disk_full_from_step(monkeypatch, 4, 9), pytest.raises(SystemExit) as end:
@@ -453,8 +465,6 @@ def test_a_signal_to_the_whole_group_saves_and_resumes(photo_folder, tmp_path, s
 
 def test_a_stopped_run_equals_an_uninterrupted_one(train, tmp_path, monkeypatch):
     """A signal between two readings of the losses, and at the end of an epoch, where a validation is due."""
-    from gan_color import fit
-
     options = ["--epochs", "4", "--log-every", "4", "--save-every", "100"]
     whole = train("pretrain", tmp_path / "whole", *options)
     lr_scale_as_it_is = fit.lr_scale
