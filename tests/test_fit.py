@@ -590,10 +590,11 @@ def test_nobody_elses_files_are_cleared_from_a_run_folder(train, tmp_path):
 
 
 def test_a_run_lists_the_photographs_it_left_for_a_test(train, photo_folder, tmp_path, capsys):
-    run = train("pretrain", tmp_path / "run", "--epochs", "1", "--split", "7/3/2", "--resize", "squash")
+    chosen = ["--split", "7/3/2", "--max-unreadable", "0.5", "--resize", "squash"]
+    run = train("pretrain", tmp_path / "run", "--epochs", "1", *chosen)
     said = capsys.readouterr().out
     assert "7 photographs to train on, 3 to validate, 2 left for a test" in said
-    assert "--split 7/3/2 --resize squash" in next(line for line in said.splitlines() if line.startswith("next:"))
+    assert " ".join(chosen) in next(line for line in said.splitlines() if line.startswith("next:"))
     listed = [Path(line) for line in (run / "test.txt").read_text().splitlines()]
     assert len(listed) == 2 and all(path.parent == photo_folder.resolve() and path.is_file() for path in listed)
 
