@@ -129,7 +129,7 @@ def prepare(config: TrainConfig, state: dict | None) -> Prepared:
     distributed.require_agreement({"photographs with digest": found.digest})
     if state and state["data"] != found.digest:
         raise DataError(f"--resume: the photographs of {config.data} are not those the run began with")
-    crops = config.crops or sources.default_crops(config.data)
+    crops = config.crops or (sources.default_crops(config.data) if config.augment else 1)
     train = lab.LabDataset(found.train, config.size, config.augment, config.seed, crops, config.min_crop, config.resize)
     val = lab.LabDataset(spread(found.val, config.val_count), config.size, resize=config.resize)
     if config.cache:
