@@ -267,6 +267,7 @@ MAY_CHANGE_ON_RESUME = frozenset(
         "snapshot_every",
         "data_root",
         "weights",
+        "perceptual_weights",
         "out",
     ]
 )

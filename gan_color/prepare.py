@@ -21,7 +21,7 @@ from gan_color.run_state import versions
 from gan_color.writing import require_writable
 
 # What each process of a run may be told for itself: the machines need not be alike.
-_MAY_DIFFER = {"data", "data_root", "device", "workers", "cache", "weights", "generator", "out"}
+_MAY_DIFFER = {"data", "data_root", "device", "workers", "cache", "weights", "generator", "perceptual_weights", "out"}
 
 
 @dataclasses.dataclass(frozen=True)
