@@ -51,7 +51,7 @@ class TrainConfig:
     # How a photograph becomes a square: crop keeps its aspect and takes a part; squash takes all of it without keeping
     # its aspect; pad takes all of it, keeps its aspect and repeats its edges.
     resize: Literal["crop", "squash", "pad"] = "crop"
-    # Random crops of each photograph in one epoch; None = 1, for the few embedded samples 24.
+    # Random crops of each photograph in one epoch; None = 1, for the few embedded samples 24 with --augment.
     crops: int | None = None
     # Smallest random crop of --resize crop, as a share of the photograph's short side.
     min_crop: float = 0.6
@@ -267,6 +267,7 @@ MAY_CHANGE_ON_RESUME = frozenset(
         "snapshot_every",
         "data_root",
         "weights",
+        "perceptual_weights",
         "out",
     ]
 )

@@ -152,6 +152,8 @@ def _choose(config: EvaluateConfig) -> Chosen:
         "split": config.split,
         "photographs": len(usable),
         "files_sha256": hashlib.sha256("\n".join(look.digest for look in usable).encode()).hexdigest(),
+        # What cannot be read is on no side of a split.
+        "left_out_of": "the part" if brought else "the whole set",
         "unreadable": len(unreadable),
         "near_grey_left_out": near_grey,
         "min_chroma": config.min_chroma,

@@ -116,7 +116,7 @@ def _sentences(protocol: dict) -> list[str]:
     libraries = ", ".join(f"{name} {version}" for name, version in protocol["libraries"].items())
     lines = [
         f"{protocol['photographs']} photographs of {protocol['data']} ({protocol['part']}), SHA-256 over their files' "
-        f"{protocol['files_sha256'][:16]}; left out: {protocol['unreadable']} unreadable, "
+        f"{protocol['files_sha256'][:16]}; left out of {protocol['left_out_of']}: {protocol['unreadable']} unreadable, "
         f"{protocol['near_grey_left_out']} near-grey (mean chroma below {protocol['min_chroma']}).",
         f"The {protocol['resize']}. Brackets: {protocol['intervals']}.",
         f"{protocol['precision']} on {protocol['device']}; gan_color {protocol['gan_color']}, Python "

@@ -80,7 +80,7 @@ def fit(stage: Stage, config: TrainConfig, prepared: Prepared) -> None:
     # Begin, or go on where the run was cut off.
     base_lr = {name: [group["lr"] for group in optimizer.param_groups] for name, optimizer in stage.optimizers.items()}
     meter, best, health = Meter(), Best(config.best_by), Health()
-    first_step, due = 0, False
+    first_step, due = 0, False  # due: a validation that a stop, or a photograph that is gone, came before
     if is_first:
         _clear_leftovers(config)
     if prepared.state:
@@ -138,8 +138,8 @@ def fit(stage: Stage, config: TrainConfig, prepared: Prepared) -> None:
             f"{values['val/colorfulness']:.1f} (real {values['val/colorfulness_real']:.1f})"
         )
         warn(values, step)
-        if best.improves(values, step):
-            keep_generator("best", step)
+        if best.improves(values) and keep_generator("best", step):
+            best.take(values, step)
 
     def require_finite(step: int) -> None:
         bad_step = meter.bad_step(step)
@@ -156,13 +156,16 @@ def fit(stage: Stage, config: TrainConfig, prepared: Prepared) -> None:
             if board:
                 board.warning(sign, step)
 
-    def keep_generator(name: str, step: int) -> None:
+    def keep_generator(name: str, step: int) -> bool:
         require_finite(step)
+        written = False
         if is_first:
             with board.going_on("generators to keep"):
                 _write_generator(stage, config, name, step)
+                written = True
+        return bool(distributed.any_process(written))
 
-    def save(step: int, due: bool = False, must: bool = False) -> None:
+    def save(step: int, due: bool, must: bool = False) -> None:
         require_finite(step)
         distributed.require_same_weights(stage.optimizers.values(), step)
         state = run_state.collect(stage, meter, best, health, config, prepared, step, due)
@@ -179,13 +182,14 @@ def fit(stage: Stage, config: TrainConfig, prepared: Prepared) -> None:
         measure(0)
     if due:
         measure(first_step)
-        save(first_step)
+        due = False
+        save(first_step, due)
 
     # Train.
     bar = tqdm(total=last_step, initial=first_step, unit="step", disable=None if is_first else True)
     step = first_step
     # With several processes none can save alone: the others wait in the step that this one cannot take.
-    with caught_signals() as caught, bar, saved_before_photo_errors(lambda: save(step) if world == 1 else None):
+    with caught_signals() as caught, bar, saved_before_photo_errors(lambda: save(step, due) if world == 1 else None):
         meter.start_clock()
         for step, (L, ab) in enumerate(lab.read_batches(batches, device), start=first_step + 1):
             scale = lr_scale((step - 1) / last_step, config.warmup, config.decay_from)
@@ -195,9 +199,11 @@ def fit(stage: Stage, config: TrainConfig, prepared: Prepared) -> None:
             meter.add(stage.step(L, ab), config.batch_size, stage.guard.tripped)
             bar.update()
 
-            # Read the losses: the one place that waits for the device.
+            # Read the losses: here alone, and where something is shown or kept, is the device waited for.
             reading = step % config.log_every == 0 or step == last_step
-            if reading or device.type == "cpu":
+            drawing = step % config.sample_every == 0 or step == last_step
+            due = step % (config.val_every * prepared.steps_per_epoch) == 0 or step == last_step
+            if reading or drawing or due or device.type == "cpu":
                 require_finite(step)
             if reading:
                 values = meter.read() | {f"lr/{name}": base_lr[name][0] * scale for name in base_lr}
@@ -211,15 +217,15 @@ def fit(stage: Stage, config: TrainConfig, prepared: Prepared) -> None:
             # Look, measure, save; the clock of images per second stands still meanwhile.
             with meter.stopped():
                 stop = distributed.any_process(caught[0] if caught else 0)
-                measuring = step % (config.val_every * prepared.steps_per_epoch) == 0 or step == last_step
-                if step % config.sample_every == 0 or step == last_step:
+                if drawing:
                     draw(step)
-                if measuring and not stop:
+                if due and not stop:
                     measure(step)
+                    due = False
                 if config.snapshot_every and step % config.snapshot_every == 0:
                     keep_generator(f"snapshots/step-{step:08d}", step)
                 if step % config.save_every == 0 or step == last_step or stop:
-                    save(step, due=bool(measuring and stop), must=bool(step == last_step or stop))
+                    save(step, due, must=bool(step == last_step or stop))
             if stop:
                 name = signal.Signals(stop).name
                 raise Stopped(stop, f"{name}: saved at step {step}; continue with --resume --out {shown(config.out)}")

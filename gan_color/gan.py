@@ -219,9 +219,13 @@ class Gan:
             averaged[name].copy_(current[name])
 
     def state_dict(self) -> dict:
-        """Both networks, both optimizers, the moving average, loss scales and the count of steps."""
+        """Both networks, both optimizers, the moving average, loss scales and the count of steps.
+
+        Of --perceptual-weights the digest alone: where the file lies may change, what is in it not.
+        """
         return {
             "steps": self.steps,
+            "perceptual": self._perceptual_file(),
             "generator": self.generator.state_dict(),
             "discriminator": self.discriminator.state_dict(),
             "ema": self.ema.state_dict(),
@@ -235,11 +239,17 @@ class Gan:
         """Take back what `state_dict` gave.
 
         Raises:
-            CheckpointError: it does not fit, as that of stage one does not.
+            CheckpointError: it does not fit, as that of stage one does not, or was trained with other
+                --perceptual-weights.
         """
+        if state.get("perceptual", self._perceptual_file()) != self._perceptual_file():
+            raise CheckpointError("--perceptual-weights has other content than the file it began with")
         names = ("generator", "discriminator", "ema", "optimizer_g", "optimizer_d", "scaler_g", "scaler_d")
         load_parts({name: getattr(self, name) for name in names}, state)
         self.steps = int(state["steps"])
+
+    def _perceptual_file(self) -> str | None:
+        return self.perceptual.sha256 if self.weight_perceptual else None
 
 
 def _add(measured: dict[str, Tensor], values: dict[str, Tensor], num_parts: int) -> None:
@@ -265,6 +275,7 @@ def run(config: GanConfig) -> None:
         else:
             generator, config = _from_stage_one(config)
         prepared = prepare(config, state)
+        distributed.require_agreement({"--perceptual-weights of SHA-256": perceptual and perceptual.sha256})
         colours = {"lab": 2, "rgb": 3}[config.discriminator_input]
         discriminator = PatchDiscriminator(config.discriminator_depth, config.discriminator_norm, colours=colours)
         stage = Gan(generator, discriminator, prepared.device, prepared.precision, config, perceptual)

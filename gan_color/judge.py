@@ -28,20 +28,22 @@ class Best:
         self.sign = -1 if by in ("val/psnr", "val/ssim") else 1
         self.value, self.step = self.sign * math.inf, 0
 
-    def improves(self, values: dict[str, float], step: int) -> bool:
-        """Take in a validation.
+    def improves(self, values: dict[str, float]) -> bool:
+        """Whether a validation is better than the best so far; a figure that is no number never is.
+
+        Args:
+            values: from `validate`.
+        """
+        return self.sign * values[self.by] < self.sign * self.value
+
+    def take(self, values: dict[str, float], step: int) -> None:
+        """Take a validation for the best so far, once its generator is kept.
 
         Args:
             values: from `validate`.
             step: optimizer steps taken.
-
-        Returns:
-            Whether it is better than all before it; a figure that is no number never is.
         """
-        better = self.sign * values[self.by] < self.sign * self.value
-        if better:
-            self.value, self.step = values[self.by], step
-        return better
+        self.value, self.step = values[self.by], step
 
     def state_dict(self) -> dict:
         """The best value, and the step it was measured at."""

@@ -56,7 +56,7 @@ colorize(generator, "photo.jpg").save("coloured.png")
 
 ## Data
 
-`{data}`, crops of {size} x {size} pixels; a part was held out for the figures below.
+`{data}`, crops of {size} x {size} pixels; a part was held out to measure on.
 
 ## Recipe
 
@@ -67,13 +67,7 @@ Every option that bears on the result, as `--config` reads them{start}:
 
 ## Figures
 
-Means over {counted} after step {measured_at}, measured while training:
-
-| measure | this generator | to compare |
-| --- | --- | --- |
 {figures}
-
-Not measured: anything on other photographs than those of this data set.
 
 ## Limits
 
@@ -88,13 +82,22 @@ Not measured: anything on other photographs than those of this data set.
 Not chosen yet: whoever shares this generator chooses it, with the terms of the photographs it was trained on, and of
 the weights its encoder started from, in mind. Write it into `license:` above.
 """
+_MEASURED = """\
+Means over {counted} after step {step}, measured while training:
+
+| measure | this generator | to compare |
+| --- | --- | --- |
+{rows}
+
+Not measured: anything on other photographs than those of this data set."""
+_NOT_MEASURED = "The run's folder holds none that were measured up to this step."
 
 
 def write(run: Path, name: str = "generator") -> None:
     """Write the `README.md` of one of a run's generators, with what was last measured up to its step.
 
     Args:
-        run: run folder with `config.yaml`, `metrics.jsonl` and the generator's `config.json`.
+        run: run folder with `config.yaml` and the generator's `config.json`; the figures come from `metrics.jsonl`.
         name: the generator's folder in it.
 
     Raises:
@@ -102,18 +105,27 @@ def write(run: Path, name: str = "generator") -> None:
     """
     described = read_generator_config(run / name)
     options = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    measured = [line for line in lines if "val/l1" in line][-1]
+    measured = _last_measured(run / "metrics.jsonl", described["training"]["step"])
     write_atomically(run / name / "README.md", compose(described, options, measured).encode())
 
 
-def compose(described: dict, options: dict, measured: dict[str, float]) -> str:
+def _last_measured(path: Path, step: int) -> dict[str, float] | None:
+    """The last line with a validation up to a step; None where there is none, as where the file was left behind."""
+    if not path.is_file():
+        return None
+    *whole, _ = path.read_text(encoding="utf-8").split("\n")  # what follows the last end of a line was cut off
+    lines = map(json.loads, whole)
+    measured = [line for line in lines if "val/l1" in line and line["step"] <= step]
+    return measured[-1] if measured else None
+
+
+def compose(described: dict, options: dict, measured: dict[str, float] | None) -> str:
     """Compose a model card.
 
     Args:
         described: what the generator's `config.json` says.
         options: of the run, as in `config.yaml`; of folders and files only the last name is shown.
-        measured: the last line of `metrics.jsonl` with `val/` in it.
+        measured: a line of `metrics.jsonl` with `val/` in it; None = there are no figures.
 
     Returns:
         Markdown with YAML front matter, as the Hugging Face Hub reads it.
@@ -124,11 +136,6 @@ def compose(described: dict, options: dict, measured: dict[str, float]) -> str:
         if recipe.get(name):
             recipe[name] = Path(recipe[name]).resolve().name
     starts = training["stage"] == "gan" and not options["from_scratch"]
-    figures = [
-        f"| {title} | {measured[tag]:.{decimals}f} | " + (f"{whose} {measured[other]:.{decimals}f} |" if other else "|")
-        for tag, (title, decimals, other, whose) in _FIGURES.items()
-    ]
-    at_most = f"at most {options['val_count']} " if options["val_count"] else ""
     return _CARD.format(
         architecture=described["architecture"],
         options="".join(f", {name} {value}" for name, value in described["options"].items()),
@@ -138,7 +145,14 @@ def compose(described: dict, options: dict, measured: dict[str, float]) -> str:
         size=training["size"],
         start=f", from the generator `{Path(options['generator']).resolve().name}`" if starts else "",
         recipe=yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True),
-        counted=f"{at_most}held-out photographs",
-        measured_at=measured["step"],
-        figures="\n".join(figures),
+        figures=_figures(measured, options["val_count"]) if measured else _NOT_MEASURED,
     )
+
+
+def _figures(measured: dict[str, float], val_count: int | None) -> str:
+    rows = [
+        f"| {title} | {measured[tag]:.{decimals}f} | " + (f"{whose} {measured[other]:.{decimals}f} |" if other else "|")
+        for tag, (title, decimals, other, whose) in _FIGURES.items()
+    ]
+    at_most = f"at most {val_count} " if val_count else ""
+    return _MEASURED.format(counted=f"{at_most}held-out photographs", step=measured["step"], rows="\n".join(rows))

@@ -39,7 +39,7 @@ def parse(config_class: type[Config], argv: list[str], program: str) -> Config:
     if issubclass(config_class, TrainConfig):
         description += " --config FILE takes options from a YAML file, --print-config writes them as one."
         ours = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-        ours.add_argument("--config", type=Path)
+        ours.add_argument("--config", type=_expanded)
         ours.add_argument("--print-config", action="store_true")
         with contextlib.redirect_stderr(io.StringIO()):
             try:
@@ -60,7 +60,7 @@ def _config_to_resume(config_class: type, argv: list[str]) -> Path | None:
     """The config.yaml of the run that `--resume` continues, or None without that option."""
     peek = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     peek.add_argument("--resume", action="store_true")
-    peek.add_argument("--out", type=Path, default=config_class.out)
+    peek.add_argument("--out", type=_expanded, default=config_class.out)
     with contextlib.redirect_stderr(io.StringIO()):
         try:
             asked, _ = peek.parse_known_args(argv)
@@ -80,11 +80,19 @@ def _from_options(config_class, argv, program, description=None, defaults=None):
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
-            return tyro.cli(config_class, args=argv, prog=program, description=description, **given)
+            config = tyro.cli(config_class, args=argv, prog=program, description=description, **given)
     except SystemExit as end:
         if not end.code:
             raise  # --help
         raise UsageError(f"{_one_line(said.getvalue())} See {program} --help") from end
+    values = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    paths = {name: _expanded(value) for name, value in values.items() if isinstance(value, Path)}
+    return dataclasses.replace(config, **paths)
+
+
+def _expanded(path: str | Path) -> Path:
+    """With the user's home for a ~ that the shell left, as it does in --out=~/run."""
+    return Path(os.path.expanduser(path))
 
 
 def _one_line(box: str) -> str:

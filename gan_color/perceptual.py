@@ -16,6 +16,9 @@ class Perceptual(nn.Module):
     Args:
         path: a state dict of torchvision's `squeezenet1_0`.
 
+    Attributes:
+        sha256: of the file, hex.
+
     Raises:
         CheckpointError: the file is missing, broken, or of another network.
 
@@ -26,7 +29,8 @@ class Perceptual(nn.Module):
 
     def __init__(self, path: Path):
         super().__init__()
-        self.stages = squeezenet_stages(load_squeezenet(path, "--perceptual-weights")[0].features)
+        network, self.sha256 = load_squeezenet(path, "--perceptual-weights")
+        self.stages = squeezenet_stages(network.features)
         self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(STD).view(1, 3, 1, 1))
         self.requires_grad_(False).eval()

@@ -22,7 +22,7 @@ from gan_color.run_state import versions
 from gan_color.writing import require_writable
 
 # What each process of a run may be told for itself: the machines need not be alike.
-_MAY_DIFFER = {"data", "data_root", "device", "workers", "cache", "weights", "generator", "out"}
+_MAY_DIFFER = {"data", "data_root", "device", "workers", "cache", "weights", "generator", "perceptual_weights", "out"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,12 +130,12 @@ def prepare(config: TrainConfig, state: dict | None) -> Prepared:
     distributed.require_agreement({"photographs with digest": found.digest})
     if state and state["data"] != found.digest:
         raise DataError(f"--resume: the photographs of {config.data} are not those the run began with")
-    crops = config.crops or sources.default_crops(config.data)
+    crops = config.crops or (sources.default_crops(config.data) if config.augment else 1)
     train = lab.LabDataset(found.train, config.size, config.augment, config.seed, crops, config.min_crop, config.resize)
     val = lab.LabDataset(spread(found.val, config.val_count), config.size, resize=config.resize)
     if config.cache:
-        for dataset in (train, val):
-            decoded.keep(dataset, config.cache, found.digest)
+        for part, dataset in (("train", train), ("val", val)):
+            decoded.keep(dataset, config.cache, f"{found.digest} {part}")
     per_epoch = order.steps_per_epoch(len(train), config.batch_size)
     last_step = min(config.epochs * per_epoch, config.max_steps or config.epochs * per_epoch)
     for line in found.report:

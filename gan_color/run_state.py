@@ -47,7 +47,7 @@ def collect(stage, meter: Meter, best, health, config: TrainConfig, prepared, st
         config: what the run was told.
         prepared: a `prepare.Prepared`.
         step: optimizer steps taken.
-        due: a validation that a stop came before.
+        due: a validation that a stop, or a photograph that is gone, came before.
 
     Returns:
         The state, by the names of KINDS.

@@ -128,7 +128,7 @@ def require_writable(folder: Path, option: str) -> None:
     Raises:
         UsageError: no file can be made there.
     """
-    there = Path(os.path.expanduser(folder)).absolute()
+    there = folder.absolute()
     while not os.path.lexists(there) and there != there.parent:
         there = there.parent
     try:

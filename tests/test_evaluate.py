@@ -200,6 +200,7 @@ def test_bad_files_are_named_and_the_others_measured(pretrained, photo_folder, t
     assert run(folder, "--checkpoint", pretrained, "--json", tmp_path / "f.json", "--workers", "0") == 3
     said = capsys.readouterr()
     assert str(folder / "broken.jpg") in said.out
+    assert "left out of the whole set: 1 unreadable, 1 near-grey" in said.out
     assert said.err.startswith("gan-color: 1 file(s) could not be read")
     protocol = json.loads((tmp_path / "f.json").read_text())["protocol"]
     assert (protocol["photographs"], protocol["unreadable"], protocol["near_grey_left_out"]) == (3, 1, 1)
@@ -217,6 +218,7 @@ def test_part_val_is_what_a_training_holds_out(pretrained, photo_folder, tmp_pat
     assert run("samples", "--checkpoint", pretrained, *options) == 0
     protocol = json.loads((tmp_path / "samples.json").read_text())["protocol"]
     assert protocol["part"] == "those that a training on it holds out" and protocol["photographs"] == 1
+    assert protocol["left_out_of"] == "the part"
     assert all(math.isfinite(value) for value in means(tmp_path / "samples.json", str(pretrained)).values())
 
 

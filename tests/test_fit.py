@@ -21,7 +21,7 @@ from conftest import PROJECT, TINY
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from gan_color import checkpoint, model_card
+from gan_color import checkpoint, fit, model_card
 from gan_color.data import lab
 from gan_color.fit import lr_scale
 from gan_color.meter import Meter
@@ -286,6 +286,29 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_is_not_saved(train, tmp_pat
     assert all(torch.isfinite(w).all() for w in state["stage"]["generator"].values() if w.is_floating_point())
 
 
+class AnotherDevice(str):
+    """The CPU under another type: there a value costs nothing to read, elsewhere it is read when it is due."""
+
+    type = "mps"
+
+
+@pytest.mark.parametrize("due", [["--sample-every", "2"], ["--val-every", "1"]])
+def test_off_the_cpu_nothing_is_drawn_or_measured_of_what_is_not_finite(train, tmp_path, monkeypatch, capsys, due):
+    """Between two readings of the losses: an epoch is of two steps."""
+    from gan_color import prepare, pretrain
+
+    step, taken = pretrain.Pretrain.step, iter(range(1, 100))
+    monkeypatch.setattr(prepare, "choose_device", lambda name, rank: AnotherDevice("cpu"))
+    monkeypatch.setattr(
+        pretrain.Pretrain, "step", lambda self, L, ab: step(self, L * (math.nan, 1)[next(taken) < 2], ab)
+    )
+    with pytest.raises(SystemExit):
+        train("pretrain", tmp_path / "run", "--log-every", "100", "--epochs", "20", "--val-every", "20", *due)
+    assert "is nan at step 2, on" in capsys.readouterr().err
+    assert [line["step"] for line in lines(tmp_path / "run")] == [0]
+    assert {path.stem.split("-")[1] for path in (tmp_path / "run" / "samples").iterdir()} == {"00000000"}
+
+
 def test_the_photographs_named_are_those_of_the_step_that_was_not_finite(train, tmp_path, monkeypatch, capsys):
     from gan_color import pretrain
 
@@ -365,6 +388,18 @@ def test_a_full_disk_does_not_end_a_training(train, tmp_path, monkeypatch, capsy
     assert not [*run.rglob("*.tmp")]
 
 
+@pytest.mark.usefixtures("capsys")  # what is said goes to no file, which would be full, too
+def test_the_best_is_what_could_be_written(train, tmp_path, monkeypatch):
+    """The disk is full at the best validation of all: what is better than the one in best/ is kept again."""
+    l1 = iter([0.5, 0.4, 0.1, 0.3, 0.35])
+    validate = fit.validate
+    monkeypatch.setattr(fit, "validate", lambda *of: validate(*of) | {"val/l1": next(l1)})
+    with disk_full_from_step(monkeypatch, 4, 4):
+        run = train("pretrain", tmp_path / "run", "--epochs", "4")
+    assert checkpoint.load_state(run)["best"] == {"value": 0.3, "step": 6}
+    assert checkpoint.generator_is_of(run / "best", 6)
+
+
 def test_a_run_whose_end_cannot_be_saved_keeps_the_checkpoint_before(train, tmp_path, monkeypatch, capsys):
     options = ["--epochs", "3", "--save-every", "1", "--log-every", "1"]
     with disk_full_from_step(monkeypatch, 4, 9), pytest.raises(SystemExit) as end:
@@ -430,8 +465,6 @@ def test_a_signal_to_the_whole_group_saves_and_resumes(photo_folder, tmp_path, s
 
 def test_a_stopped_run_equals_an_uninterrupted_one(train, tmp_path, monkeypatch):
     """A signal between two readings of the losses, and at the end of an epoch, where a validation is due."""
-    from gan_color import fit
-
     options = ["--epochs", "4", "--log-every", "4", "--save-every", "100"]
     whole = train("pretrain", tmp_path / "whole", *options)
     lr_scale_as_it_is = fit.lr_scale
@@ -505,6 +538,30 @@ def test_a_photograph_that_vanishes_stops_the_run_after_saving(photo_folder, tra
     assert checkpoint.load_state(tmp_path / "run")["step"] == 3
 
 
+def test_a_photograph_that_vanishes_before_a_validation_leaves_it_due(photo_folder, train, tmp_path, monkeypatch):
+    """At the last step, after which nothing else would be left to do."""
+    from gan_color import pretrain
+
+    photos, step, taken = tmp_path / "photos", pretrain.Pretrain.step, iter(range(1, 100))
+    shutil.copytree(photo_folder, photos)
+    options = ["--data", str(photos), "--max-steps", "2"]
+    whole = train("pretrain", tmp_path / "whole", *options)
+
+    def step_then_lose_photographs(self, L, ab):
+        if next(taken) == 2:
+            photos.rename(tmp_path / "elsewhere")
+        return step(self, L, ab)
+
+    with monkeypatch.context() as patched, pytest.raises(SystemExit):
+        patched.setattr(pretrain.Pretrain, "step", step_then_lose_photographs)
+        train("pretrain", tmp_path / "cut", *options)
+    (tmp_path / "elsewhere").rename(photos)
+    assert "val/l1" not in lines(tmp_path / "cut")[-1]
+    cut = train("pretrain", tmp_path / "cut", *options, "--resume")
+    assert lines(cut) == lines(whole) and "val/l1" in lines(cut)[-1]
+    assert not checkpoint.load_state(cut)["due"]
+
+
 def test_the_weights_a_run_began_with_stay_on_record(train, tmp_path):
     import timm
 
@@ -533,10 +590,11 @@ def test_nobody_elses_files_are_cleared_from_a_run_folder(train, tmp_path):
 
 
 def test_a_run_lists_the_photographs_it_left_for_a_test(train, photo_folder, tmp_path, capsys):
-    run = train("pretrain", tmp_path / "run", "--epochs", "1", "--split", "7/3/2", "--resize", "squash")
+    chosen = ["--split", "7/3/2", "--max-unreadable", "0.5", "--resize", "squash"]
+    run = train("pretrain", tmp_path / "run", "--epochs", "1", *chosen)
     said = capsys.readouterr().out
     assert "7 photographs to train on, 3 to validate, 2 left for a test" in said
-    assert "--split 7/3/2 --resize squash" in next(line for line in said.splitlines() if line.startswith("next:"))
+    assert " ".join(chosen) in next(line for line in said.splitlines() if line.startswith("next:"))
     listed = [Path(line) for line in (run / "test.txt").read_text().splitlines()]
     assert len(listed) == 2 and all(path.parent == photo_folder.resolve() and path.is_file() for path in listed)
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import pytest
 import yaml
@@ -53,6 +54,26 @@ def test_figures_are_those_of_the_last_validation(pretrained):
         (f"{last['val/colorfulness']:.1f}", f"{last['val/colorfulness_real']:.1f}"),
     ]
     assert f"after step {last['step']}, measured" in card
+
+
+def test_a_run_that_went_on_elsewhere_without_its_figures_has_a_card_without(pretrained, train, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(pretrained, run)
+    (run / "metrics.jsonl").unlink()
+    train("pretrain", run, "--epochs", "2", "--resume")
+    card = (run / "generator" / "README.md").read_text()
+    assert figures(card) == [] and "holds none that were measured" in card
+
+
+def test_figures_are_of_no_later_step(pretrained, train, tmp_path):
+    """Of a run that goes on from an older state, the newest being broken."""
+    run = tmp_path / "run"
+    shutil.copytree(pretrained, run)
+    train("pretrain", run, "--epochs", "3", "--resume", "--save-every", "5")
+    (run / "state" / "step-00000006.pt").write_bytes(b"")
+    train("pretrain", run, "--epochs", "3", "--max-steps", "5", "--resume")
+    card = (run / "generator" / "README.md").read_text()
+    assert "saved after step 5" in card and "after step 4, measured" in card
 
 
 def test_figures_stand_in_their_rows():

@@ -10,6 +10,7 @@ import sys
 import pytest
 import yaml
 
+from gan_color.commands import ColorizeConfig
 from gan_color.config import MAY_CHANGE_ON_RESUME, GanConfig, PretrainConfig
 from gan_color.errors import UsageError
 from gan_color.options import as_options, parse, to_yaml
@@ -42,6 +43,20 @@ def test_print_config_and_config_are_inverse(capsys, tmp_path):
     recipe = tmp_path / "gan.yaml"
     recipe.write_text(capsys.readouterr().out)
     assert parse(GanConfig, ["--config", str(recipe)], "train_gan.py") == parse(GanConfig, given, "train_gan.py")
+
+
+def test_a_home_that_the_shell_left_is_found(tmp_path, monkeypatch):
+    """In --out=~/run a shell sees no path."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.yaml").write_text("size: 64\nperceptual: 1\nperceptual_weights: ~/w.pth\n")
+    parsed = parse(GanConfig, ["--out=~/run", "--cache=~/cache", "--resume"], "train_gan.py")
+    assert (parsed.out, parsed.cache, parsed.size) == (tmp_path / "run", tmp_path / "cache", 64)
+    assert parsed.perceptual_weights == tmp_path / "w.pth"
+    assert parse(GanConfig, ["--config=~/run/config.yaml"], "train_gan.py").size == 64
+    told = ["--output=~/out", "--report=~/r.json", "photo.png"]
+    parsed = parse(ColorizeConfig, told, "gan-color colorize")
+    assert (parsed.output, parsed.report, parsed.inputs) == (tmp_path / "out", tmp_path / "r.json", ("photo.png",))
 
 
 def test_the_command_line_overrides_the_recipe(tmp_path):

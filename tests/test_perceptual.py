@@ -1,6 +1,7 @@
 """The perceptual loss beside a plain formula on torchvision's network, and in a run."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +82,20 @@ def test_a_run_with_all_of_it_goes_on_as_if_it_had_not_been_cut_off(pretrained, 
     last = [line for line in lines if "loss/G" in line][-1]
     total = last["loss/G_GAN"] + 100 * last["loss/G_L1"] + 10 * last["loss/G_perceptual"]
     assert last["loss/G"] == pytest.approx(total, rel=1e-5) and last["loss/D_R1"] > 0
+
+
+def test_the_file_may_move_between_a_run_and_its_continuation_but_not_change(train, weights, tmp_path, capsys):
+    told = ["--from-scratch", "--discriminator-depth", "2", "--perceptual", "1", "--warmup", "0", "--max-steps"]
+    run, moved = tmp_path / "run", tmp_path / "moved.pth"
+    train("gan", run, *told, "1", "--perceptual-weights", str(weights))
+    shutil.copy(weights, moved)
+    train("gan", run, *told, "2", "--perceptual-weights", str(moved), "--resume")
+    assert f"changed on resuming: perceptual_weights {weights} -> {moved}" in capsys.readouterr().out
+    torch.save({name: 2 * value for name, value in torch.load(weights, weights_only=True).items()}, moved)
+    with pytest.raises(SystemExit) as end:
+        train("gan", run, *told, "3", "--resume")
+    assert end.value.code == 1
+    assert "does not fit this run: --perceptual-weights has other content" in capsys.readouterr().err
 
 
 def test_what_cannot_be_had_is_said_in_one_line(tmp_path, capsys):

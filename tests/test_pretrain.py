@@ -54,6 +54,12 @@ def test_without_augmentation_each_epoch_sees_the_middle_squares(photo_folder, t
         assert all(torch.equal(prepared.train.rgb((epoch, i)), middle.rgb(i)) for i in range(len(middle)))
 
 
+@pytest.mark.parametrize(("augment", "items"), [(True, 5 * 24), (False, 5)])
+def test_the_embedded_samples_are_taken_many_times_only_where_each_time_differs(tmp_path, augment, items):
+    config = PretrainConfig(augment=augment, size=32, batch_size=4, device="cpu", out=tmp_path)
+    assert len(prepare(config, None).train) == items
+
+
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 def test_gradient_descent_is_torchs(momentum):
     generator = small_generator()

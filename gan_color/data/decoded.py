@@ -54,7 +54,7 @@ class Decoded(Sequence[np.ndarray]):
         return self._pixels[self._ends[number] : self._ends[number + 1]].reshape(*self._shapes[number], 3)
 
 
-def keep(dataset: LabDataset, cache: Path, digest: str) -> None:
+def keep(dataset: LabDataset, cache: Path, photographs: str) -> None:
     """Let a dataset read its photographs from a cache, which is built where it is not there yet.
 
     What is read is the same to the last bit. Runs that need the same photographs at the same size share one copy; the
@@ -63,13 +63,14 @@ def keep(dataset: LabDataset, cache: Path, digest: str) -> None:
     Args:
         dataset: its `decoded` is set.
         cache: a folder for any number of data sets; nothing in it is ever changed, and all of it may be deleted.
-        digest: of the contents of the photographs, in their order.
+        photographs: tells those of this data set, in their order, from any others of as many, such as a digest of
+            their contents.
 
     Raises:
         DataError: the folder cannot be written, or its disk is too small.
         PhotoError: a photograph cannot be read any more.
     """
-    matters = [_VERSION, digest, len(dataset.paths), dataset.size, dataset.train, dataset.resize, PIL.__version__]
+    matters = [_VERSION, photographs, len(dataset.paths), dataset.size, dataset.train, dataset.resize, PIL.__version__]
     matters += [torch.__version__, dataset.min_crop if dataset.train else None]
     folder = cache / hashlib.sha256(repr(matters).encode()).hexdigest()[:32]
     try:

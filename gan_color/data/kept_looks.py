@@ -46,16 +46,17 @@ class KeptLooks:
     """A table of looks by mark. An aid and no more: where it cannot be read or written, files are looked at."""
 
     def __init__(self):
-        path = folder() / f"looks-{_VERSION}-pillow-{PIL.__version__}.sqlite"
-        self._table, self._waiting = None, []
+        self._table, self._waiting, self._place = None, [], "~/.cache"
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            self._place = folder()
+            self._place.mkdir(parents=True, exist_ok=True)
+            path = self._place / f"looks-{_VERSION}-pillow-{PIL.__version__}.sqlite"
             self._table = sqlite3.connect(path, timeout=_PATIENCE)
             self._table.execute(
                 "CREATE TABLE IF NOT EXISTS looks (file BLOB PRIMARY KEY, state BLOB, digest BLOB, chroma REAL, "
                 "format TEXT, width INT, height INT) WITHOUT ROWID"
             )
-        except (OSError, sqlite3.Error) as error:
+        except (OSError, RuntimeError, sqlite3.Error) as error:  # RuntimeError: this user has no home
             self._give_up(error)
 
     def find(self, file: bytes, its: Mark) -> Look | None:
@@ -98,4 +99,4 @@ class KeptLooks:
 
     def _give_up(self, error: Exception) -> None:
         self._table = None
-        tqdm.write(f"looks at photographs are not kept in {folder()} ({error}): every start looks at each file anew")
+        tqdm.write(f"looks at photographs are not kept in {self._place} ({error}): every start looks at each file anew")

@@ -4,6 +4,7 @@ import atexit
 import itertools
 import multiprocessing
 import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -68,12 +69,17 @@ def read(batches: DataLoader) -> Iterator[Any]:
         # Batches are a function of their number, so that what is read again is what was lost.
         rest = itertools.islice(batches.batch_sampler, done, None)
         again = loader(batches.dataset, rest, batches.num_workers, batches.pin_memory, batches.collate_fn)
-        before = multiprocessing.active_children()
+        before, handler = multiprocessing.active_children(), signal.getsignal(signal.SIGCHLD)
         iterator = iter(again)
         workers = [child for child in multiprocessing.active_children() if child not in before]
-        # torch's own handler would raise at once when a worker dies, in the middle of a step.
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        atexit.register(_end_workers)  # only now: before what torch registered for the workers it has just begun
+        if workers:
+            # torch's own handler, which it sets in the main thread, would raise at once when a worker dies, in the
+            # middle of a step.
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGCHLD, handler if callable(handler) else signal.SIG_DFL)
+            # Once, and only now: before what torch registered for the workers it has just begun.
+            atexit.unregister(_end_workers)
+            atexit.register(_end_workers)
         try:
             while True:
                 try:

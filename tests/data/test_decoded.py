@@ -136,9 +136,22 @@ def test_a_run_learns_the_same_whether_its_photographs_are_kept_or_not(train, tm
     assert losses(cut) == losses(whole)
 
 
+def test_a_run_is_judged_by_the_photographs_it_holds_out_also_where_there_are_as_many_to_train_on(train, tmp_path):
+    """Without augmentation both sides are kept as middle squares."""
+    steady = ["--no-augment", "--split", "6/6", "--max-steps", "1"]
+    plain = train("pretrain", tmp_path / "plain", *steady)
+    kept = train("pretrain", tmp_path / "kept", *steady, "--cache", str(tmp_path / "cache"))
+    assert len(built(tmp_path / "cache")) == 2
+    greys = [[line["val/l1_grey"] for line in lines(run) if "val/l1_grey" in line] for run in (plain, kept)]
+    assert len(greys[0]) == 2 and greys[0] == greys[1]
+
+
+def lines(run: Path) -> list[dict]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
 def losses(run: Path) -> list[float]:
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [line["loss/G_L1"] for line in lines if "loss/G_L1" in line]
+    return [line["loss/G_L1"] for line in lines(run) if "loss/G_L1" in line]
 
 
 def _keep(folder: Path, cache: Path, said) -> None:

@@ -1,4 +1,5 @@
 import os
+import pwd
 import sqlite3
 import subprocess
 import sys
@@ -144,6 +145,17 @@ def test_where_nothing_can_be_kept_files_are_looked_at_and_it_is_said_once(paths
     assert looked_at == paths
     assert capsys.readouterr().out.count("looks at photographs are not kept") == 1
     holder.close()
+
+
+def test_a_user_without_a_home_looks_at_files(paths, capsys, monkeypatch):
+    def nobody(uid: int):
+        raise KeyError(uid)
+
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    for name in ("HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    assert [look.path for look in scan.scan(paths, show_progress=False)] == paths
+    assert capsys.readouterr().out.count("looks at photographs are not kept in ~/.cache") == 1
 
 
 def test_many_photographs_are_looked_at_by_several_processes_as_by_one(shared):

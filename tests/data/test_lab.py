@@ -4,6 +4,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Collection
 from contextlib import closing
@@ -509,6 +510,25 @@ def test_workers_outlive_the_signals_that_every_process_of_a_run_may_get(photo_f
     for worker in workers:
         worker.join(10)
         assert worker.exitcode == 0
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_batches_are_read_in_any_thread_and_a_handler_of_the_callers_stays(photo_folder, workers):
+    dataset, heard = LabDataset(find_photos(photo_folder), 32), []
+
+    def read() -> None:
+        heard.append(len(list(read_batches(loader(dataset, [[0], [1]], workers)))))
+
+    before = signal.signal(signal.SIGCHLD, own := lambda *_: None)
+    try:
+        read()
+        assert signal.getsignal(signal.SIGCHLD) is own
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+    thread = threading.Thread(target=read)
+    thread.start()
+    thread.join()
+    assert heard == [2, 2]
 
 
 def test_workers_end_when_a_run_is_given_up(photo_folder):
