@@ -66,6 +66,6 @@ def steps_per_epoch(num_items: int, batch_size: int) -> int:
     if num_items < batch_size:
         raise UsageError(
             f"--batch-size {batch_size} is more than the {num_items} photographs there are to train on: "
-            f"lower it to {num_items}, or raise --crops"
+            f"lower it to {num_items}, or raise --crops where crops are random"
         )
     return num_items // batch_size
