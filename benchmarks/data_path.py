@@ -21,7 +21,7 @@ from skimage.color import rgb2lab
 from torch.utils.data import default_collate
 
 from gan_color import color
-from gan_color.data import decoded
+from gan_color.data import decoded, modes
 from gan_color.data.lab import LabDataset, resized
 from gan_color.data.photos import find_photos, read_pixels
 
@@ -56,7 +56,9 @@ def show(table: dict, count: int) -> None:
         print(f"| {name} | {1e3 * seconds / count:.2f} | {count / seconds:.0f} | {ratio:.2f} |")
 
 
-def main(data: Path, size: int = 256, count: int = 256, batch_size: int = 16, rounds: int = 9):
+def main(
+    data: Path, size: int = 256, count: int = 256, batch_size: int = 16, rounds: int = 9, without_profiles: bool = False
+):
     """Time the ways.
 
     Args:
@@ -65,9 +67,10 @@ def main(data: Path, size: int = 256, count: int = 256, batch_size: int = 16, ro
         count: photographs, spread evenly over the folder.
         batch_size: photographs in a batch.
         rounds: how often each way is timed.
+        without_profiles: leave out photographs in another colour space than sRGB, which only ours converts.
     """
     torch.set_num_threads(1)
-    found = find_photos(data)
+    found = [path for path in find_photos(data) if not without_profiles or modes.is_srgb(Image.open(path))]
     paths = [found[i * len(found) // count] for i in range(min(count, len(found)))]
     parts = [range(start, min(start + batch_size, len(paths))) for start in range(0, len(paths), batch_size)]
 
