@@ -24,6 +24,7 @@ from gan_color import color
 from gan_color.data import decoded, modes
 from gan_color.data.lab import LabDataset, resized
 from gan_color.data.photos import find_photos, read_pixels
+from gan_color.errors import one_line_errors
 
 
 def alone(paths: list[Path], size: int) -> list[dict]:
@@ -112,4 +113,5 @@ def main(
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    with one_line_errors("data_path.py"):
+        tyro.cli(main)

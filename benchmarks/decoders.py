@@ -23,6 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from gan_color.data import lab, split
 from gan_color.data.order import RunOrder
 from gan_color.device import choose_precision
+from gan_color.errors import one_line_errors
 from gan_color.fit import lr_scale
 from gan_color.generators.pretrained import normalise
 from gan_color.generators.resnet_unet import ResNetUNet
@@ -191,4 +192,5 @@ def main(options: Options) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options, description=__doc__))
+    with one_line_errors("decoders.py"):
+        main(tyro.cli(Options, description=__doc__))

@@ -16,6 +16,7 @@ import matplotlib
 import tyro
 from PIL import Image
 
+from gan_color.errors import one_line_errors
 from gan_color.judge import Health
 
 matplotlib.use("agg")
@@ -172,4 +173,5 @@ def write_curves(lines: list[dict], path: Path) -> None:
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    with one_line_errors("gan_health.py"):
+        tyro.cli(main)

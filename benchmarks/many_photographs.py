@@ -21,6 +21,7 @@ from paired import machine
 from gan_color.data import split
 from gan_color.data.lab import LabDataset
 from gan_color.data.photos import find_photos
+from gan_color.errors import one_line_errors
 
 
 def link(originals: list[Path], folder: Path, count: int) -> None:
@@ -103,4 +104,5 @@ def main(
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    with one_line_errors("many_photographs.py"):
+        tyro.cli(main)

@@ -22,6 +22,7 @@ from tqdm import tqdm
 from gan_color import generators
 from gan_color.data import lab, split
 from gan_color.data.order import RunOrder
+from gan_color.errors import one_line_errors
 from gan_color.pretrain import Pretrain
 
 
@@ -112,4 +113,5 @@ def main(options: Options) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options, description=__doc__))
+    with one_line_errors("same_curves.py"):
+        main(tyro.cli(Options, description=__doc__))

@@ -23,6 +23,7 @@ from gan_color import generators
 from gan_color.data import lab, split
 from gan_color.data.order import RunOrder
 from gan_color.device import choose_precision
+from gan_color.errors import one_line_errors
 from gan_color.fit import lr_scale
 from gan_color.pretrain import Pretrain
 
@@ -96,4 +97,5 @@ def main(options: Options) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options, description=__doc__))
+    with one_line_errors("time_to_quality.py"):
+        main(tyro.cli(Options, description=__doc__))

@@ -22,6 +22,7 @@ from gan_color import generators
 from gan_color.config import GanConfig
 from gan_color.device import autocast, choose_device
 from gan_color.discriminator import PatchDiscriminator
+from gan_color.errors import one_line_errors
 from gan_color.gan import Gan
 from gan_color.pretrain import Pretrain
 
@@ -191,4 +192,5 @@ def main(options: Options) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options, description=__doc__))
+    with one_line_errors("training_step.py"):
+        main(tyro.cli(Options, description=__doc__))

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from gan_color import color, images
 from gan_color.data import photos
+from gan_color.errors import one_line_errors
 from gan_color.inference import working_size
 
 
@@ -93,4 +94,5 @@ def main(folder: tyro.conf.Positional[Path], size: int = 128, count: int = 120):
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    with one_line_errors("upsampling.py"):
+        tyro.cli(main)
