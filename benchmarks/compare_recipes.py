@@ -76,8 +76,8 @@ def parts(recipe: str) -> tuple[str, str, str]:
 
 def folder_name(recipe: str) -> str:
     """Where the runs of a recipe are."""
-    what, _, weights = recipe.partition("@")
-    return what.replace("/", "-only-") + ("-given-weights" if weights else "")
+    name, only, weights = parts(recipe)
+    return name + (f"-only-{only}" if only else "") + ("-given-weights" if weights else "")
 
 
 def shares(recipe: str) -> dict[str, float]:
@@ -225,11 +225,11 @@ def main(options: Options) -> None:
         raise UsageError("--recipes has one recipe with two files of weights: give each another --out")
     for recipe, plan in tqdm(plans.items(), unit="recipe", disable=None):
         before, folder = None, folders[recipe]
-        what, _, weights = recipe.partition("@")
+        name, only, weights = parts(recipe)
         for stage, share in plan.items():
             info = train(options, recipe, stage, folder / stage, before, 60 * options.minutes * share)
             before = folder / stage
-            title = f"{what}/{stage}" if len(plan) > 1 else what
+            title = f"{name}/{stage}" if only or len(plan) > 1 else name
             runs[title + (", given weights" if weights else "")] = (before, info)
     compare(options, runs)
 
