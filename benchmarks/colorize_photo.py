@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 
 import torch
+import tyro
 from paired import machine, paired
 from PIL import Image
 from reference import colour, generator
@@ -22,13 +23,14 @@ from gan_color.checkpoint import save_generator
 from gan_color.commands import ExportConfig
 from gan_color.data import encode
 from gan_color.data.photos import find_photos
+from gan_color.errors import one_line_errors
 from gan_color.onnx_generator import OnnxGenerator
 from gan_color.writing import write_atomically
 
 SIZE = (1024, 768)
 
 
-def main(folder: Path) -> None:
+def main(folder: tyro.conf.Positional[Path]) -> None:
     torch.set_num_threads(1)
     print(machine(), "\n")
     torch.manual_seed(0)
@@ -82,4 +84,5 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    with one_line_errors("colorize_photo.py"):
+        tyro.cli(main, description=__doc__)

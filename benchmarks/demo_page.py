@@ -24,6 +24,7 @@ sys.path[:0] = [str(PROJECT / "tests" / "browser"), str(PROJECT / "tests"), str(
 from chromium import Browser, choose, free_port  # noqa: E402
 
 from gan_color import colorize, load_generator  # noqa: E402
+from gan_color.errors import one_line_errors  # noqa: E402
 
 _REPEATS = 7
 
@@ -112,4 +113,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with one_line_errors("demo_page.py"):
+        main()

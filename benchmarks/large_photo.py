@@ -15,9 +15,11 @@ import tempfile
 import time
 from pathlib import Path
 
+import tyro
 from PIL import Image
 
 from gan_color.data.photos import find_photos
+from gan_color.errors import one_line_errors
 
 SIZE = (6000, 4000)
 WAYS = ("plain", "strips")
@@ -72,7 +74,7 @@ def measure(way: str, source: Path, target: Path) -> None:
     print(wall, cpu, above)
 
 
-def main(folder: Path) -> None:
+def main(folder: tyro.conf.Positional[Path]) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         source, target = Path(scratch) / "photo.jpg", Path(scratch) / "coloured.jpg"
         with Image.open(find_photos(folder)[0]) as photo:
@@ -91,7 +93,8 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1] in WAYS:
+    if sys.argv[1:] and sys.argv[1] in WAYS:
         measure(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))
     else:
-        main(Path(sys.argv[1]))
+        with one_line_errors("large_photo.py"):
+            tyro.cli(main, description=__doc__)

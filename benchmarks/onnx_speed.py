@@ -17,6 +17,7 @@ import onnxruntime
 import torch
 
 from gan_color import load_generator
+from gan_color.errors import one_line_errors
 from gan_color.export import CHECKED_SHAPES, largest_difference, to_onnx
 from gan_color.onnx_generator import open_session
 
@@ -71,4 +72,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with one_line_errors("onnx_speed.py"):
+        main()
