@@ -126,7 +126,7 @@ def choose_weights(backbone: str, weights: str) -> str:
 
     Args:
         backbone: a timm model name, or "squeezenet1_0".
-        weights: "auto", "imagenet", "none" or a file.
+        weights: "auto", "imagenet", "none" or a file, whose ~ is the user's home.
 
     Returns:
         "none", "imagenet" or the file; for "auto" "imagenet" when those weights are cached or their server
@@ -140,8 +140,9 @@ def choose_weights(backbone: str, weights: str) -> str:
     if weights == "none":
         return weights
     if weights not in ("auto", "imagenet"):
-        _require_fit(Path(weights), backbone)
-        return weights
+        file = os.path.expanduser(weights)  # --weights=~/x: a shell leaves this ~
+        _require_fit(Path(file), backbone)
+        return file
     reason = _squeezenet_out_of_reach() if backbone == SQUEEZENET else _out_of_reach(backbone)
     if reason is None:
         return "imagenet"

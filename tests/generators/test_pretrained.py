@@ -35,6 +35,12 @@ def test_none_and_a_file_that_fits_are_passed_through(tmp_path):
         assert pretrained.choose_weights("test_resnet", weights) == weights
 
 
+def test_a_file_in_the_home_of_the_user(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    torch.save(timm.create_model("test_resnet").state_dict(), tmp_path / "test_resnet.pth")
+    assert pretrained.choose_weights("test_resnet", "~/test_resnet.pth") == str(tmp_path / "test_resnet.pth")
+
+
 def test_imagenet_offline_is_refused_with_the_cure(no_cache):
     with pytest.raises(UsageError, match=r"--weights imagenet cannot be had for resnet18 .*--weights none"):
         pretrained.choose_weights("resnet18", "imagenet")
