@@ -48,7 +48,6 @@ def execute(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(python), prepend=os.pathsep)  # where tensorboard is
     monkeypatch.setenv("TMPDIR", str(tmp_path))  # where tensorboard says which process it is
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.delenv("GAN_COLOR_CHECKPOINT", raising=False)
 
     def run(name: str, folder: str, first_line: str = "", **parameters) -> nbformat.NotebookNode:
         notebook = nbformat.read(NOTEBOOKS / name, as_version=4)
@@ -95,6 +94,15 @@ def test_notebooks_are_clean(path):
             assert found.startswith("/content/drive"), f"{path.name}, cell {cell.id}: {found}"
         for link in re.findall(r"\]\((?!https:)([^)]+)\)", cell.source):
             assert (path.parent / link).is_file(), link
+
+
+@pytest.mark.parametrize("name", ["colorize.ipynb", "train.ipynb"])
+def test_a_session_with_an_older_pillow_is_told_to_begin_again(name):
+    notebook = nbformat.read(NOTEBOOKS / name, as_version=4)
+    stale = nbformat.v4.new_code_cell("import PIL; PIL.__version__ = '11.0.0'")
+    notebook.cells = [stale, notebook.cells[1]]
+    with pytest.raises(CellExecutionError, match="Restart session"):
+        NotebookClient(notebook, timeout=60, kernel_name="python3").execute()
 
 
 def test_colouring_the_samples(execute, tmp_path):
