@@ -1,5 +1,6 @@
 """What benchmarks/ablation.py finds out: measures of every run, a table with intervals over seeds, a curve, a sheet."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from tqdm import tqdm
 from gan_color import color, load_generator
 from gan_color.classifier import Classifier, class_of
 from gan_color.data import LabDataset, scan, sources, split
+from gan_color.data.look import Look
 from gan_color.data.paths import spread
 from gan_color.device import choose_device
 from gan_color.errors import DataError
@@ -59,14 +61,16 @@ class Measurer:
         self.device = choose_device(options.device)
         self.classifier = Classifier(options.classifier).to(self.device) if options.classifier else None
         self.held_out = LabDataset(spread(found.val, options.val_count), options.size)
-        self.labelled = LabDataset(labelled(options), options.size) if options.labelled else None
+        known = labelled(options) if options.labelled else []
+        self.labelled = LabDataset([look.path for look in known], options.size) if known else None
         # A figure is measured anew where this changed.
         self.protocol = {
             "photographs": found.digest,
             "count": len(self.held_out),
             "size": options.size,
             "classifier": self.classifier and self.classifier.sha256,
-            "labelled": len(self.labelled) if self.labelled else 0,
+            "labelled": len(known),
+            "labelled_photographs": hashlib.sha256("\n".join(look.digest for look in known).encode()).hexdigest(),
         }
 
     def measure(self, folders: list[Path]) -> None:
@@ -97,16 +101,14 @@ class Measurer:
         return kept if kept["protocol"] == self.protocol else None
 
 
-def labelled(options) -> list[Path]:
+def labelled(options) -> list[Look]:
     """Photographs whose class is known.
 
     Raises:
         DataError: there are none.
     """
     train, val = sources.find(str(options.labelled), options.data_root)
-    known = [
-        look.path for look in scan.scan([*train, *(val or [])]) if not look.error and class_of(look.path) is not None
-    ]
+    known = [look for look in scan.scan([*train, *(val or [])]) if not look.error and class_of(look.path) is not None]
     if not known:
         raise DataError(f"--labelled {options.labelled} has no photograph whose name holds an ImageNet class")
     return list(spread(known, options.labelled_count))
