@@ -125,7 +125,7 @@ class Moments:
 
     def add(self, features: Tensor) -> None:
         """Take a batch of features, (N, D) float32."""
-        features = features.double().cpu()
+        features = features.cpu().double()  # MPS has no float64
         self.count += len(features)
         self.total = self.total + features.sum(dim=0)
         self.squares = self.squares + features.T @ features

@@ -75,9 +75,10 @@ def run(config: EvaluateConfig) -> None:
     networks = NetworkMetrics(systems, len(chosen.looks), device) if config.network_metrics else None
 
     dataset = lab.LabDataset([look.path for look in chosen.looks], size, resize=config.resize)
-    measured = measure(
-        dataset, generators, device, config.batch_size, config.workers, config.halved, classifier, networks
-    )
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):  # float32 on a GPU as on a CPU, to all its digits
+        measured = measure(
+            dataset, generators, device, config.batch_size, config.workers, config.halved, classifier, networks
+        )
     protocol = chosen.described | _protocol(config, generators, size, device)
     if classifier:
         labelled = sum(class_of(path) is not None for path in dataset.paths)

@@ -5,9 +5,10 @@ from collections.abc import Iterator
 
 import torch
 
-from gan_color import distributed
+from gan_color import distributed, generators
 from gan_color.config import TrainConfig
-from gan_color.errors import GanColorError
+from gan_color.device import choose_device, choose_precision
+from gan_color.errors import GanColorError, UsageError
 
 
 @contextlib.contextmanager
@@ -19,16 +20,24 @@ def one_line_faults(config: TrainConfig) -> Iterator[None]:
 
     Raises:
         GanColorError: instead of these. Nothing is saved: the step may be half done.
+        UsageError: batch norm was given a single value.
     """
     try:
         yield
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise UsageError(
+            f"--batch-size {config.batch_size} leaves batch norm one photograph at a time, of which some layer of this "
+            "network sees a single value: raise it, or lower --accumulate"
+        ) from error
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error):
             raise GanColorError(f"memory is too small: {what_would_fit(config)}") from error
         if distributed.is_parting(error):
             raise GanColorError(
                 "another process of this run ended, or kept this one waiting for too long; its own line says why: go "
-                "on from the last checkpoint with --resume"
+                f"on from the last checkpoint with --resume ({str(error).strip().splitlines()[0]})"
             ) from error
         raise
 
@@ -36,13 +45,18 @@ def one_line_faults(config: TrainConfig) -> Iterator[None]:
 def what_would_fit(config: TrainConfig) -> str:
     """The options that make a step smaller, those that change nothing in the result first."""
     options = []
-    share = config.batch_size // distributed.world()
-    if share % (2 * config.accumulate) == 0:
+    parts = distributed.world() * config.accumulate
+    # What batch norm can bear in a part, as `prepare` has it.
+    fewest = 1 if config.size >= 2 * generators.ARCHITECTURES[config.architecture].stride else 2
+    if config.batch_size % (2 * parts) == 0 and config.batch_size // (2 * parts) >= fewest:
         options.append(f"--accumulate {2 * config.accumulate} (the same step in more parts; also with --resume)")
-    if config.precision not in ("bf16", "fp16"):
-        options.append("--precision bf16")
-    if config.size >= 64:
-        options.append(f"--size {config.size // 2}")
-    if config.batch_size > 1:
-        options.append(f"--batch-size {max(1, config.batch_size // 2)}")
+    if not config.resume:  # which may change none of these
+        device = choose_device(config.device, distributed.local_rank())
+        if choose_precision(config.precision, device) == torch.float32:
+            is_old_gpu = device.type == "cuda" and choose_precision("auto", device) == torch.float32
+            options.append(f"--precision {'fp16' if is_old_gpu else 'bf16'}")
+        if config.size >= 64:
+            options.append(f"--size {config.size // 2}")
+        if config.batch_size % (2 * parts) == 0 and config.batch_size // (2 * parts) >= fewest:
+            options.append(f"--batch-size {config.batch_size // 2}")
     return f"give {', or '.join(options)}" if options else "take a machine with more"

@@ -214,9 +214,11 @@ def fit(stage: Stage, config: TrainConfig, prepared: Prepared) -> None:
                 pace = {"images/s": f"{values['perf/images_per_second']:.1f}"}
                 bar.set_postfix({name: f"{v:.3f}" for name, v in losses.items()} | pace, refresh=False)
 
+            # On the clock, because here a process waits for those that still load their photographs.
+            stop = distributed.any_process(caught[0] if caught else 0)
+
             # Look, measure, save; the clock of images per second stands still meanwhile.
             with meter.stopped():
-                stop = distributed.any_process(caught[0] if caught else 0)
                 if drawing:
                     draw(step)
                 if due and not stop:

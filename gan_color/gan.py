@@ -8,6 +8,7 @@ import contextlib
 import copy
 import dataclasses
 import shlex
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +22,7 @@ from gan_color.distributed import say
 from gan_color.errors import CheckpointError, UsageError, shown
 from gan_color.fit import fit
 from gan_color.generators.places import generator_folder
-from gan_color.guard import Guard
+from gan_color.guard import Guard, can_fuse
 from gan_color.perceptual import Perceptual
 from gan_color.prepare import new_generator, open_run, prepare
 from gan_color.state_dicts import load_parts
@@ -62,8 +63,9 @@ class Gan:
         self.parallel_generator = distributed.wrap(self.generator, device)
         self.parallel_discriminator = distributed.wrap(self.discriminator, device)
         betas = (config.beta1, config.beta2)
-        self.optimizer_g = torch.optim.Adam(generator.parameters(), lr=config.lr_g, betas=betas, fused=True)
-        self.optimizer_d = torch.optim.Adam(discriminator.parameters(), lr=config.lr_d, betas=betas, fused=True)
+        adam = partial(torch.optim.Adam, betas=betas, fused=can_fuse(device))
+        self.optimizer_g = adam(generator.parameters(), lr=config.lr_g)
+        self.optimizer_d = adam(discriminator.parameters(), lr=config.lr_d)
         self.optimizers = {"G": self.optimizer_g, "D": self.optimizer_d}
         scaled = precision == torch.float16
         self.scaler_g = torch.amp.GradScaler(device.type, enabled=scaled)

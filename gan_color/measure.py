@@ -40,7 +40,7 @@ class Measured:
         """Keep the values of the photographs of one batch."""
         for measure, value in values.items():
             kept = self.values[system].setdefault(measure, np.full(self.photographs, np.nan))
-            kept[part.start : part.stop] = value.double().cpu().numpy()
+            kept[part.start : part.stop] = value.cpu().double().numpy()
 
     def figures(self) -> dict[str, dict[str, tuple[float, float, float]]]:
         """Mean, and 95 % bootstrap interval over photographs, of each measure of each system.

@@ -67,7 +67,7 @@ class Meter:
 
     def read(self) -> dict[str, float]:
         """Means over the steps since the last reading, and over the processes."""
-        means = torch.stack([(total / self.counts[tag]).double().cpu() for tag, total in self.sums.items()])
+        means = torch.stack([(total / self.counts[tag]).cpu().double() for tag, total in self.sums.items()])
         means = distributed.sum_over_processes(means) / distributed.world()
         values = dict(zip(self.sums, means.tolist(), strict=True))
         values["perf/images_per_second"] = (self.images - self.images_before) / (time.perf_counter() - self.since)

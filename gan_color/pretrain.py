@@ -11,7 +11,7 @@ from gan_color.device import autocast
 from gan_color.distributed import say
 from gan_color.errors import UsageError
 from gan_color.fit import fit
-from gan_color.guard import Guard
+from gan_color.guard import Guard, can_fuse
 from gan_color.options import as_options
 from gan_color.prepare import new_generator, open_run, prepare
 from gan_color.state_dicts import load_parts
@@ -53,9 +53,11 @@ class Pretrain:
         self.parallel = distributed.wrap(self.generator, device)
         weights = _groups(self.generator, lr_encoder)
         if optimizer == "sgd":
-            self.optimizer = torch.optim.SGD(weights, lr=lr, momentum=momentum, fused=True)
+            # Fused, its momentum begins with memory as it lies there where half precision overflows at the first step.
+            fused = can_fuse(device) and precision != torch.float16
+            self.optimizer = torch.optim.SGD(weights, lr=lr, momentum=momentum, fused=fused)
         else:
-            self.optimizer = torch.optim.Adam(weights, lr=lr, fused=True)
+            self.optimizer = torch.optim.Adam(weights, lr=lr, fused=can_fuse(device))
         self.optimizers = {"G": self.optimizer}
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision == torch.float16)
         self.guard = Guard(device)

@@ -77,3 +77,39 @@ def test_half_precision_leaves_out_what_overflows_until_its_scale_is_used_up():
     for _ in range(30):
         stage.step(*batch())
     assert stage.guard.tripped and unchanged(stage.generator, before)
+
+
+@pytest.mark.parametrize("which", ["adam", "sgd"])
+def test_half_precision_makes_no_update_either_after_a_loss_that_is_not_finite(which):
+    stage = Pretrain(small_generator(), CPU, torch.float16, optimizer=which)
+    stage.step(*batch())
+    before = [parameter.detach().clone() for parameter in stage.generator.parameters()]
+    L, ab = batch()
+    stage.step(L, torch.full_like(ab, math.nan))
+    assert stage.guard.tripped
+    stage.step(*batch())
+    assert unchanged(stage.generator, before)
+
+
+def test_momentum_begins_with_nothing_when_half_precision_overflows_at_once():
+    stage = Pretrain(small_generator(), CPU, torch.float16, optimizer="sgd", momentum=0.9)
+    hook = next(stage.generator.parameters()).register_hook(lambda gradient: torch.full_like(gradient, math.inf))
+    stage.step(*batch())
+    hook.remove()
+    before = [parameter.detach().clone() for parameter in stage.generator.parameters()]
+    stage.step(*batch())
+    reached = max(
+        float((p.detach() - old).abs().max()) for p, old in zip(stage.generator.parameters(), before, strict=True)
+    )
+    steepest = max(float(p.grad.abs().max()) for p in stage.generator.parameters())
+    assert reached <= stage.optimizer.param_groups[0]["lr"] * steepest * 1.01
+
+
+def test_where_the_fused_optimizers_read_nothing_an_update_is_left_out_as_well(monkeypatch):
+    monkeypatch.setattr("gan_color.gan.can_fuse", lambda device: False)
+    stage = gan_stage()
+    stage.step(*batch())
+    before = everything(stage)
+    L, ab = batch()
+    stage.step(torch.full_like(L, math.nan), ab)
+    assert stage.guard.tripped and equal(everything(stage), before)

@@ -21,7 +21,8 @@ class ResNetUNet(Generator):
     """U-Net on a timm ResNet-family encoder; 12.5 million parameters with resnet18.
 
     Args:
-        backbone: a timm model that offers five feature maps, such as resnet18, resnet34, resnet50, resnext50.
+        backbone: a timm model that offers five feature maps, such as resnet18, resnet34, resnet50, resnext50; some
+            that are no ResNets, such as dla34, take multiples of 32 pixels only.
         weights: what the encoder starts from: "none", "imagenet" (timm's, downloaded or cached), the path of a
             state dict for that timm model (RGB first layers are summed to grey), or "auto" (`choose_weights`).
         widths: channels of the five decoder blocks, deepest first.
