@@ -75,6 +75,8 @@ def main(generator: tyro.conf.Positional[str], out: Path, size: int = 128):
         out: the picture to write, .png or .jpg.
         size: side of the square that the network is shown, pixels.
     """
+    if generator.endswith(".onnx"):
+        raise UsageError(f"{generator} shows no feature maps: give the folder that it was exported from")
     network = load_generator(generator)
     if (architecture := network.description["architecture"]) not in ("resnet_unet", "squeezenet_unet"):
         raise UsageError(f"{generator} is a {architecture}: take a resnet_unet or a squeezenet_unet")

@@ -19,9 +19,9 @@ _NOT_THE_RECIPE = {
         "sample_every",
         "sample_count",
         "save_every",
-        "val_every",
+        "snapshot_every",
     ),
-    *("val_count", "best_by", "snapshot_every", "generator", "out"),
+    *("generator", "out"),
 }
 # Tag in metrics.jsonl: what it is called, decimals, and the tag it is to be compared with.
 _FIGURES = {
@@ -60,7 +60,7 @@ colorize(generator, "photo.jpg").save("coloured.png")
 
 ## Recipe
 
-Every option that bears on the result, as `--config` reads them{start}:
+Every option that bears on the result, as `--config` reads them, of paths the last name{start}:
 
 ```yaml
 {recipe}```
