@@ -35,9 +35,11 @@ def one_line_faults(config: TrainConfig) -> Iterator[None]:
         if isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error):
             raise GanColorError(f"memory is too small: {what_would_fit(config)}") from error
         if distributed.is_parting(error):
+            # NCCL's may as well be about this machine, such as two processes on one GPU.
+            reason = f" ({str(error).splitlines()[0]})" if "NCCL" in str(error) else ""
             raise GanColorError(
                 "another process of this run ended, or kept this one waiting for too long; its own line says why: go "
-                f"on from the last checkpoint with --resume ({str(error).strip().splitlines()[0]})"
+                f"on from the last checkpoint with --resume{reason}"
             ) from error
         raise
 
