@@ -148,7 +148,7 @@ def test_a_signal_to_one_stops_both_at_one_step(rank, photo_folder, tmp_path, fu
     ("fault", "says"),
     [
         (faults.weights_apart_at, "the processes' weights differ at step 3"),
-        (faults.too_large_at, "memory is too small: give --"),
+        (faults.too_large_at, "memory is too small: give --precision bf16"),
     ],
 )
 def test_what_befalls_one_ends_both(fault, says, photo_folder, tmp_path, figure):
