@@ -9,7 +9,7 @@ from pathlib import Path
 import matplotlib
 import tyro
 
-from gan_color.errors import DataError, one_line_errors
+from gan_color.errors import DataError, UsageError, one_line_errors
 
 matplotlib.use("agg")
 from matplotlib import pyplot
@@ -32,12 +32,14 @@ def main(runs: tyro.conf.Positional[tuple[Path, ...]], out: Path):
         out: the picture to write, .png or .jpg.
     """
     figure, (distance, colourfulness) = pyplot.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
-    for folder, colour in zip(runs, ("#0072b2", "#d55e00", "#009e73", "#cc79a7"), strict=False):
+    if not runs:
+        raise UsageError("give folders that hold the runs pretrain and gan")
+    for number, folder in enumerate(runs):
         one, two = measured(folder / "pretrain"), measured(folder / "gan")
         ends = one[-1]["step"]
         for lines, begin, style in ((one, 0, "o-"), (two, ends, "s--")):
             steps = [begin + line["step"] for line in lines]
-            own = {"color": colour, "markersize": 4, "label": folder.name if lines is one else None}
+            own = {"color": f"C{number}", "markersize": 4, "label": folder.name if lines is one else None}
             distance.plot(steps, [line["val/l1"] / line["val/l1_grey"] for line in lines], style, **own)
             colourfulness.plot(steps, [line["val/colorfulness"] for line in lines], style, **own)
         real = one[-1]["val/colorfulness_real"]
