@@ -147,6 +147,9 @@ class TrainConfig:
 class PretrainConfig(TrainConfig):
     """Stage one: pretrain the generator with a reconstruction loss on Lab's a and b channels."""
 
+    # Generator to train on, instead of a new one: a run folder or generator folder, such as one that was trained at a
+    # smaller --size, or the name of one that comes with gan_color.
+    generator: Path | None = None
     # Reconstruction loss between generated and true ab (RGB with --target rgb).
     loss: Literal["l1", "l2", "smooth_l1"] = "l1"
     # Optimizer: Adam, or sgd = gradient descent with --momentum.
@@ -162,6 +165,8 @@ class PretrainConfig(TrainConfig):
 
     def __post_init__(self):
         super().__post_init__()
+        begun = self.generator is None or self.weights in ("auto", "none")
+        require(begun, "weights", self.weights, "left out with --generator, whose encoder has its own")
         require(0 < self.lr < 10, "lr", self.lr, "above 0 and below 10")
         lr_encoder = self.lr if self.lr_encoder is None else self.lr_encoder
         require(0 < lr_encoder < 10, "lr_encoder", lr_encoder, "above 0 and below 10")

@@ -6,7 +6,6 @@ perceptual loss are not pix2pix's, and off unless asked for.
 
 import contextlib
 import copy
-import dataclasses
 import shlex
 from functools import partial
 
@@ -14,17 +13,16 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from gan_color import checkpoint, color, distributed, losses, run_state
+from gan_color import color, distributed, losses, run_state
 from gan_color.config import GanConfig
 from gan_color.device import autocast
 from gan_color.discriminator import PatchDiscriminator
 from gan_color.distributed import say
-from gan_color.errors import CheckpointError, UsageError, shown
+from gan_color.errors import CheckpointError, shown
 from gan_color.fit import fit
-from gan_color.generators.places import generator_folder
 from gan_color.guard import Guard, can_fuse
 from gan_color.perceptual import Perceptual
-from gan_color.prepare import new_generator, open_run, prepare
+from gan_color.prepare import given_generator, new_generator, open_run, prepare
 from gan_color.state_dicts import load_parts
 
 
@@ -275,7 +273,8 @@ def run(config: GanConfig) -> None:
         elif config.from_scratch:
             generator, config = new_generator(config)
         else:
-            generator, config = _from_stage_one(config)
+            otherwise = "train_pretrain.py --out {} trains one, --from-scratch does without"
+            generator, config = given_generator(config, otherwise.format(shown(config.generator)))
         prepared = prepare(config, state)
         distributed.require_agreement({"--perceptual-weights of SHA-256": perceptual and perceptual.sha256})
         colours = {"lab": 2, "rgb": 3}[config.discriminator_input]
@@ -283,26 +282,3 @@ def run(config: GanConfig) -> None:
         stage = Gan(generator, discriminator, prepared.device, prepared.precision, config, perceptual)
         fit(stage, config, prepared)
     say(f"next:  gan-color colorize PHOTO --checkpoint {shlex.quote(str(config.out))} --output coloured.png")
-
-
-def _from_stage_one(config: GanConfig) -> tuple[nn.Module, GanConfig]:
-    """The generator that `--generator` names, and the config with its architecture in it."""
-    try:
-        generator_folder(config.generator)
-    except CheckpointError as error:
-        raise UsageError(
-            f"--generator: {error}; train_pretrain.py --out {shown(config.generator)} trains one, --from-scratch does "
-            "without"
-        ) from error
-    generator = checkpoint.load_generator(config.generator)
-    is_so = {"architecture": generator.description["architecture"], **generator.description["options"]}
-    for name in ("architecture", "backbone", "target"):
-        asked, default = getattr(config, name), getattr(GanConfig, name)
-        if asked not in (default, is_so.get(name, asked)):
-            raise UsageError(
-                f"--{name} {asked} contradicts --generator {shown(config.generator)}, which is {is_so[name]}: leave it "
-                "out, or give --from-scratch"
-            )
-    taken = {name: is_so[name] for name in ("architecture", "backbone", "target") if name in is_so}
-    say(f"the generator ({', '.join(taken.values())}) starts from {shown(config.generator)}")
-    return generator, dataclasses.replace(config, weights="none", **taken)

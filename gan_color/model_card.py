@@ -135,7 +135,7 @@ def compose(described: dict, options: dict, measured: dict[str, float] | None) -
     for name in ("data", "weights", "perceptual_weights"):
         if recipe.get(name):
             recipe[name] = Path(recipe[name]).resolve().name
-    starts = training["stage"] == "gan" and not options["from_scratch"]
+    starts = options.get("generator") and not options.get("from_scratch")
     return _CARD.format(
         architecture=described["architecture"],
         options="".join(f", {name} {value}" for name, value in described["options"].items()),

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from gan_color import checkpoint, distributed, generators, run_state
-from gan_color.config import MAY_CHANGE_ON_RESUME, TrainConfig
+from gan_color.config import MAY_CHANGE_ON_RESUME, GanConfig, PretrainConfig, TrainConfig
 from gan_color.data import decoded, lab, order, sources, split
 from gan_color.data.paths import spread
 from gan_color.device import choose_device, choose_precision, precision_name
@@ -16,6 +16,7 @@ from gan_color.distributed import say
 from gan_color.errors import CheckpointError, DataError, UsageError, shown
 from gan_color.faults import one_line_faults
 from gan_color.generators import Generator, pretrained
+from gan_color.generators.places import generator_folder
 from gan_color.options import from_yaml, to_dict
 from gan_color.run_lock import run_lock
 from gan_color.run_state import versions
@@ -183,3 +184,35 @@ def new_generator(config: TrainConfig) -> tuple[Generator, TrainConfig]:
     config = dataclasses.replace(config, weights=weights)
     options = {name: getattr(config, name) for name in ("backbone", "weights", "target") if name in takes}
     return generators.build(config.architecture, **options), config
+
+
+def given_generator(config: PretrainConfig | GanConfig, otherwise: str) -> tuple[Generator, TrainConfig]:
+    """Load the generator that `--generator` names, for a new run.
+
+    Args:
+        config: what the run was told.
+        otherwise: the cure where there is none.
+
+    Returns:
+        The generator, and the config with its architecture in it.
+
+    Raises:
+        UsageError: there is none, or an option contradicts it.
+        CheckpointError: it cannot be loaded.
+    """
+    try:
+        generator_folder(config.generator)
+    except CheckpointError as error:
+        raise UsageError(f"--generator: {error}; {otherwise}") from error
+    generator = checkpoint.load_generator(config.generator)
+    is_so = {"architecture": generator.description["architecture"], **generator.description["options"]}
+    for name in ("architecture", "backbone", "target"):
+        asked, default = getattr(config, name), getattr(TrainConfig, name)
+        if asked not in (default, is_so.get(name, asked)):
+            raise UsageError(
+                f"--{name} {asked} contradicts --generator {shown(config.generator)}, which is {is_so[name]}: leave "
+                "either out"
+            )
+    taken = {name: is_so[name] for name in ("architecture", "backbone", "target") if name in is_so}
+    say(f"the generator ({', '.join(taken.values())}) starts from {shown(config.generator)}")
+    return generator, dataclasses.replace(config, weights="none", **taken)

@@ -13,7 +13,7 @@ from gan_color.errors import UsageError
 from gan_color.fit import fit
 from gan_color.guard import Guard, can_fuse
 from gan_color.options import as_options
-from gan_color.prepare import new_generator, open_run, prepare
+from gan_color.prepare import given_generator, new_generator, open_run, prepare
 from gan_color.state_dicts import load_parts
 
 
@@ -133,6 +133,8 @@ def run(config: PretrainConfig) -> None:
             if (config.lr_encoder is None) != (state["config"].get("lr_encoder") is None):
                 raise UsageError("--resume: --lr-encoder may change but not come or go: give another --out")
             generator = run_state.build_generator(state, config)
+        elif config.generator:
+            generator, config = given_generator(config, "leave --generator out to begin with a new one")
         else:
             generator, config = new_generator(config)
         if config.lr_encoder is not None and not hasattr(generator, "encoder"):

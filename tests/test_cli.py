@@ -140,6 +140,10 @@ def test_from_scratch_needs_no_generator(train, tmp_path):
         (["--architecture", "unet"], "resnet_unet"),
         (["--batch-siz", "4"], "did you mean --batch-size"),
         (["--weights", "/no/such/file.pth"], "/no/such/file.pth"),
+        (["--generator", "genral"], "did you mean general?"),
+        (["--generator", "genral"], "leave --generator out"),
+        (["--generator", "general", "--architecture", "autoencoder"], "--architecture autoencoder contradicts"),
+        (["--generator", "general", "--weights", "imagenet"], "--weights is imagenet"),
     ],
 )
 def test_wrong_options_are_refused(unused, photo_folder, capsys, options, says):

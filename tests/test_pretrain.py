@@ -1,6 +1,8 @@
 """Stage one: what a step does."""
 
 import copy
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from PIL import Image
 from torch import nn
 
 from gan_color import generators
+from gan_color.checkpoint import load_generator
 from gan_color.config import PretrainConfig
 from gan_color.data import LabDataset
 from gan_color.prepare import prepare
@@ -146,3 +149,23 @@ def test_state_goes_out_and_back():
     other.step(L, ab)
     for ours, theirs in zip(one.generator.parameters(), other.generator.parameters(), strict=True):
         assert torch.equal(ours, theirs)
+
+
+def measured(run: Path) -> list[dict]:
+    """The validations of a run, first to last."""
+    return [line for line in map(json.loads, (run / "metrics.jsonl").read_text().splitlines()) if "val/l1" in line]
+
+
+def test_it_begins_as_the_generator_that_it_is_given(train, pretrained, tmp_path):
+    run = train("pretrain", tmp_path / "run", "--generator", str(pretrained), "--max-steps", "1")
+    assert measured(run)[0]["val/l1"] == measured(pretrained)[-1]["val/l1"]
+    assert measured(run)[-1]["val/l1"] != measured(run)[0]["val/l1"]
+    assert "from the generator `pretrain`" in (run / "generator" / "README.md").read_text()
+
+
+def test_a_generator_is_trained_on_at_another_size_and_resumed(train, pretrained, tmp_path):
+    run = train("pretrain", tmp_path / "run", "--generator", str(pretrained), "--size", "64", "--max-steps", "1")
+    assert train("pretrain", run, "--size", "64", "--max-steps", "2", "--resume") == run
+    now, before = load_generator(run).description, load_generator(pretrained).description
+    assert now["training"] == before["training"] | {"size": 64, "step": 2}
+    assert now["options"] == before["options"]
