@@ -72,7 +72,8 @@ class EvaluateConfig:
     min_chroma: float = 4.0
     # Photographs measured, evenly spread; None = all.
     count: int | None = None
-    # Side of the square that is coloured and measured, pixels; None = the size the generators were trained at.
+    # Side of the square that is measured, pixels; each network sees it at the side it was trained at, as in colorize.
+    # None = the size the generators were trained at.
     size: int | None = None
     # How a photograph becomes a square, as in training: crop takes the middle, squash or pad take all of it.
     resize: Literal["crop", "squash", "pad"] = "crop"

@@ -24,7 +24,7 @@ from gan_color.data.paths import spread
 from gan_color.device import choose_device
 from gan_color.errors import DataError, SomeFailed, UsageError, shown
 from gan_color.generators.places import WEIGHTS, generator_folder
-from gan_color.measure import GREY, HALVED, TRUE, Measured, measure
+from gan_color.measure import GREY, HALVED, TRUE, Measured, measure, predicted
 from gan_color.network_metrics import NetworkMetrics
 from gan_color.version import __version__
 from gan_color.writing import require_new, write_atomically
@@ -115,8 +115,8 @@ def _common_size(generators: dict[str, nn.Module]) -> int:
     sizes = {generator.trained_size for generator in generators.values()}
     if len(sizes) > 1:
         raise UsageError(
-            f"the generators were trained at {', '.join(map(str, sorted(sizes)))} pixels: say with --size at which one "
-            "all are measured"
+            f"the generators were trained at {', '.join(map(str, sorted(sizes)))} pixels: say with --size at which "
+            "side all are measured"
         )
     return sizes.pop()
 
@@ -168,7 +168,8 @@ def _protocol(config: EvaluateConfig, generators: dict[str, nn.Module], size: in
     gpu = f" ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else ""
     resamples = f"{bootstrap.RESAMPLES} resamples, seed {bootstrap.SEED}"
     return {
-        "resize": f"{_RESIZED[config.resize]}, resized to {size}x{size} by torch's antialiased bicubic filter",
+        "resize": f"{_RESIZED[config.resize]}, resized to {size}x{size} by torch's antialiased bicubic filter; "
+        "each network sees it at the side that it was trained at",
         "size": size,
         "colours_outside_srgb": "chroma lowered at constant L* and hue",
         "intervals": f"95 %, percentile bootstrap over photographs, {resamples}",
@@ -208,7 +209,7 @@ def _write_sheet(
         for group, items in groups.items():
             for i in items:
                 L, ab = (part.unsqueeze(0).to(device) for part in dataset[int(i)])
-                trio = (torch.zeros_like(ab), generator(L).float().to(device), ab)
+                trio = (torch.zeros_like(ab), predicted(generator, L), ab)
                 pictures = [images.to_image(color.lab_to_rgb(L, shown_ab)) for shown_ab in trio]
                 rows.append((f"{group}: CIEDE2000 {errors[i]:.1f}, {dataset.paths[i].name}", pictures))
         pages.append(contact_sheet(name, rows, ("grey", "fake", "real"), side=160))

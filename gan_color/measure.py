@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -155,9 +156,27 @@ def _colourings(L: Tensor, ab: Tensor, generators: dict[str, nn.Module], halved:
     if halved:
         yield HALVED, ab / 2
     for name, generator in generators.items():
-        fake_ab = generator(L).float().to(L.device)
+        fake_ab = predicted(generator, L)
         require_numbers(fake_ab, name)
         yield name, fake_ab
+
+
+def predicted(generator: nn.Module, L: Tensor) -> Tensor:
+    """Colour squares of any size as `colorize` does: the network sees them at the side it was trained at.
+
+    Args:
+        generator: in measured mode, on any device.
+        L: (N, 1, S, S) float32, in [-1, 1].
+
+    Returns:
+        ab: (N, 2, S, S) float32, on L's device.
+    """
+    side, seen = L.shape[-1], generator.trained_size
+    if side == seen:
+        return generator(L).float().to(L.device)
+    shown = F.interpolate(L, size=(seen, seen), mode="bicubic", antialias=True).clamp(-1, 1)
+    ab = generator(shown).float().to(L.device)
+    return F.interpolate(ab, size=(side, side), mode="bicubic", antialias=side < seen)
 
 
 def _of_the_picture(rgb: Tensor) -> dict[str, Tensor]:

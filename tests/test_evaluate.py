@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from conftest import draw_photo
 from PIL import Image
 from skimage.color import deltaE_ciede2000, rgb2lab
@@ -16,11 +17,12 @@ from skimage.metrics import peak_signal_noise_ratio
 from timm.data import ImageNetInfo
 from torchvision import models
 
-from gan_color import bootstrap, color, load_generator
+from gan_color import bootstrap, color, colorize, images, load_generator
 from gan_color.__main__ import main
 from gan_color.classifier import Classifier
-from gan_color.data import lab, split
+from gan_color.data import lab, sources, split
 from gan_color.data.photos import find_photos
+from gan_color.measure import predicted
 from gan_color.validate import validate
 
 
@@ -220,6 +222,20 @@ def test_part_val_is_what_a_training_holds_out(pretrained, photo_folder, tmp_pat
     assert protocol["part"] == "those that a training on it holds out" and protocol["photographs"] == 1
     assert protocol["left_out_of"] == "the part"
     assert all(math.isfinite(value) for value in means(tmp_path / "samples.json", str(pretrained)).values())
+
+
+@pytest.mark.parametrize("size", [96, 256])
+def test_at_another_size_it_measures_what_colorize_gives(size):
+    generator = load_generator("general")  # which was trained at 128
+    dataset = lab.LabDataset(sources.find("samples", Path())[0][:4], size)
+    L = torch.stack([L for L, _ in dataset])
+    grey = color.lab_to_rgb(L, L.new_zeros(4, 2, size, size))
+    with torch.inference_mode():
+        at_its_size = generator(F.pad(L, (0, 8, 0, 8)))[..., :size, :size]
+        pictures = [color.lab_to_rgb(L, ab).int() for ab in (predicted(generator, L), at_its_size)]
+    expected = torch.cat([images.to_tensor(colorize(generator, images.to_image(rgb))) for rgb in grey]).int()
+    off, otherwise = ((picture - expected).abs().float().mean() for picture in pictures)  # in levels of 255
+    assert off < 1 and otherwise > 3
 
 
 @pytest.mark.parametrize("part", ["val", "test"])
