@@ -38,8 +38,14 @@ def maps_of(generator, L: Tensor) -> list[tuple[Tensor, Tensor]]:
 
 
 def stack(page: Image.Image, maps: Tensor, x: int, y: int, side: int) -> None:
-    """The channels that vary most, each from black, its least, to white, its largest value, and the shape below."""
+    """The channels that vary most, each from black, its least, to white, its largest value, and the shape below.
+
+    Least and largest but for a fiftieth of the values: a single spot would leave all else black.
+    """
     channels = maps[0].float()
+    if len(channels) > 1:
+        spread = torch.quantile(channels.flatten(1), torch.tensor([0.02, 0.98]), dim=1)[..., None, None]
+        channels = channels.clamp(*spread)
     most = channels.flatten(1).std(dim=1).argsort(descending=True)[:_CHANNELS]
     for number, channel in reversed(list(enumerate(channels[most]))):
         low, high = channel.min(), channel.max()
