@@ -1,6 +1,6 @@
-"""Draw how runs went: L1 of ab and colourfulness of the held-out photographs, stage two behind stage one.
+"""Draw how generators were trained: L1 of ab and colourfulness of the held-out photographs, run behind run.
 
-python docs/draw_curves.py checkpoints/general-runs checkpoints/general-again --out docs/curves.png
+python docs/draw_curves.py checkpoints/general-runs/gan checkpoints/general-again/gan --out docs/curves.png
 """
 
 import json
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import matplotlib
 import tyro
+import yaml
 
 from gan_color.errors import DataError, UsageError, one_line_errors
 
@@ -15,41 +16,48 @@ matplotlib.use("agg")
 from matplotlib import pyplot
 
 
-def measured(run: Path) -> list[dict]:
-    """What a run measured while it trained, step by step."""
+def trained(run: Path) -> list[tuple[dict, list[dict]]]:
+    """The options and validations of a run and of those that its generator came from, the first one first."""
     path = run / "metrics.jsonl"
     if not path.is_file():
-        raise DataError(f"there is no {path}: give folders that hold the runs pretrain and gan")
+        raise DataError(f"there is no {path}: give the folders of runs")
+    options = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
     lines = [json.loads(line) for line in path.read_text().splitlines()]
-    return [line for line in lines if "val/l1" in line]
+    before = Path(options["generator"] or "") / "metrics.jsonl"
+    so_far = trained(before.parent) if options["generator"] and before.is_file() else []
+    return [*so_far, (options, [line for line in lines if "val/l1" in line])]
 
 
 def main(runs: tyro.conf.Positional[tuple[Path, ...]], out: Path):
     """Draw curves.
 
     Args:
-        runs: folders with the runs `pretrain` and `gan` of one generator each.
+        runs: last run of each training; runs that it began with, by --generator, are drawn before it.
         out: the picture to write, .png or .jpg.
     """
     figure, (distance, colourfulness) = pyplot.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
     if not runs:
-        raise UsageError("give folders that hold the runs pretrain and gan")
-    for number, folder in enumerate(runs):
-        one, two = measured(folder / "pretrain"), measured(folder / "gan")
-        ends = one[-1]["step"]
-        for lines, begin, style in ((one, 0, "o-"), (two, ends, "s--")):
-            steps = [begin + line["step"] for line in lines]
-            own = {"color": f"C{number}", "markersize": 4, "label": folder.name if lines is one else None}
-            distance.plot(steps, [line["val/l1"] / line["val/l1_grey"] for line in lines], style, **own)
-            colourfulness.plot(steps, [line["val/colorfulness"] for line in lines], style, **own)
-        real = one[-1]["val/colorfulness_real"]
+        raise UsageError("give the last run of each training")
+    for number, last in enumerate(runs):
+        seen = 0  # photographs, in thousands
+        for part, (options, lines) in enumerate(trained(last)):
+            at = [seen + line["step"] * options["batch_size"] / 1000 for line in lines]
+            seen = at[-1]
+            style = "s--" if "lambda_l1" in options else "o-"
+            own = {"color": f"C{number}", "markersize": 4, "label": None if part else last.parent.name}
+            distance.plot(at, [line["val/l1"] / line["val/l1_grey"] for line in lines], style, **own)
+            colourfulness.plot(at, [line["val/colorfulness"] for line in lines], style, **own)
+            for axis in (distance, colourfulness):
+                axis.axvline(seen, color="#dddddd", linewidth=1, zorder=0)
+        real = lines[-1]["val/colorfulness_real"]
     distance.axhline(1, color="#999999", linewidth=1)
-    distance.set(title="ab L1, as a share of grey's", xlabel="step; stage two behind stage one, dashed")
+    distance.set(title="ab L1, as a share of grey's", ylim=(0.78, 1.02))
     colourfulness.axhline(real, color="#999999", linewidth=1)
     colourfulness.text(0, real, "real", va="bottom", color="#666666")
-    colourfulness.set(title="colourfulness", xlabel="step; stage two behind stage one, dashed", ylim=(0, 1.15 * real))
+    colourfulness.set(title="colourfulness", ylim=(0, 1.15 * real))
     for axis in (distance, colourfulness):
-        axis.grid(alpha=0.3)
+        axis.set(xlabel="thousands of photographs seen; stage two dashed")
+        axis.grid(alpha=0.3, axis="y")
         axis.spines[["top", "right"]].set_visible(False)
     distance.legend(frameon=False)
     out.parent.mkdir(parents=True, exist_ok=True)
