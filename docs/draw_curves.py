@@ -18,14 +18,21 @@ from matplotlib import pyplot
 
 def trained(run: Path) -> list[tuple[dict, list[dict]]]:
     """The options and validations of a run and of those that its generator came from, the first one first."""
-    path = run / "metrics.jsonl"
-    if not path.is_file():
-        raise DataError(f"there is no {path}: give the folders of runs")
-    options = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
-    before = Path(options["generator"] or "") / "metrics.jsonl"
-    so_far = trained(before.parent) if options["generator"] and before.is_file() else []
-    return [*so_far, (options, [line for line in lines if "val/l1" in line])]
+    metrics, config = run / "metrics.jsonl", run / "config.yaml"
+    if not (metrics.is_file() and config.is_file()):
+        raise DataError(f"{run} is no run with metrics.jsonl and config.yaml: give the folders of runs")
+    options = yaml.safe_load(config.read_text(encoding="utf-8"))
+    lines = [line for line in map(json.loads, metrics.read_text().splitlines()) if "val/l1" in line]
+    if not lines:
+        raise DataError(f"the run in {run} has not validated yet")
+    begun = None if options.get("from_scratch") else options.get("generator")
+    # Of a run that is named by one of its generators, too, such as RUN/best.
+    before = [folder for folder in (Path(begun), Path(begun).parent) if _is_run(folder)] if begun else []
+    return [*(trained(before[0]) if before else []), (options, lines)]
+
+
+def _is_run(folder: Path) -> bool:
+    return (folder / "metrics.jsonl").is_file()
 
 
 def main(runs: tyro.conf.Positional[tuple[Path, ...]], out: Path):

@@ -174,9 +174,10 @@ def predicted(generator: nn.Module, L: Tensor) -> Tensor:
     side, seen = L.shape[-1], generator.trained_size
     if side == seen:
         return generator(L).float().to(L.device)
-    shown = F.interpolate(L, size=(seen, seen), mode="bicubic", antialias=True).clamp(-1, 1)
-    ab = generator(shown).float().to(L.device)
-    return F.interpolate(ab, size=(side, side), mode="bicubic", antialias=side < seen)
+    # On the CPU: not every torch has the antialiased filter for MPS.
+    shown = F.interpolate(L.cpu(), size=(seen, seen), mode="bicubic", antialias=True).clamp(-1, 1)
+    ab = generator(shown.to(L.device)).float().cpu()
+    return F.interpolate(ab, size=(side, side), mode="bicubic", antialias=side < seen).to(L.device)
 
 
 def _of_the_picture(rgb: Tensor) -> dict[str, Tensor]:
