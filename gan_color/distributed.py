@@ -55,7 +55,11 @@ def start(device: torch.device) -> None:
 
 
 def finish() -> None:
-    """Part from the other processes, once all are done."""
+    """Part from the other processes, once all are done and what `wrap` gave is gone.
+
+    The group's threads end here if nothing else holds it. At the end of the process one could still be waiting for the
+    interpreter, to let go of its last tensor, and would abort.
+    """
     if dist.is_initialized():
         dist.barrier()
         dist.destroy_process_group()

@@ -92,7 +92,6 @@ def fit(stage: Stage, config: TrainConfig, prepared: Prepared) -> None:
         if is_first:
             model_card.write(config.out, "generator")  # the last file of a run, at which it may have been killed
         say(f"the run in {shown(config.out)} has taken its {first_step} steps: nothing to do")
-        distributed.finish()
         return
     if prepared.state:
         # What the encoder began with stays on record.
@@ -231,7 +230,6 @@ def fit(stage: Stage, config: TrainConfig, prepared: Prepared) -> None:
             if stop:
                 name = signal.Signals(stop).name
                 raise Stopped(stop, f"{name}: saved at step {step}; continue with --resume --out {shown(config.out)}")
-    distributed.finish()
     say(f"watch: tensorboard --logdir {shown(config.out.parent)}")
 
 

@@ -281,4 +281,5 @@ def run(config: GanConfig) -> None:
         discriminator = PatchDiscriminator(config.discriminator_depth, config.discriminator_norm, colours=colours)
         stage = Gan(generator, discriminator, prepared.device, prepared.precision, config, perceptual)
         fit(stage, config, prepared)
+        del stage  # the processes part here, and none may hold on to their group
     say(f"next:  gan-color colorize PHOTO --checkpoint {shlex.quote(str(config.out))} --output coloured.png")

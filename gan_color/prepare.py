@@ -49,6 +49,8 @@ class Prepared:
 def open_run(config: TrainConfig) -> Iterator[dict | None]:
     """Hold the run folder while the body runs in it, once what costs nothing to check has been checked.
 
+    Where the body ends without an error, the processes part: it must have let go of its networks by then.
+
     Yields:
         The state to go on from, or None for a new run.
 
@@ -63,6 +65,7 @@ def open_run(config: TrainConfig) -> Iterator[dict | None]:
     require_writable(config.out, "--out")
     with one_line_faults(config), run_lock(config.out) if distributed.rank() == 0 else contextlib.nullcontext():
         yield _state_to_resume(config) if config.resume else None
+        distributed.finish()
 
 
 def _state_to_resume(config: TrainConfig) -> dict:

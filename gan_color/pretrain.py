@@ -153,6 +153,7 @@ def run(config: PretrainConfig) -> None:
             config.lr_encoder,
         )
         fit(stage, config, prepared)
+        del stage  # the processes part here, and none may hold on to their group
     chosen = ("data", "data_root", "breed", "val_share", "split", "min_chroma", "max_unreadable")
     same = as_options(config, (*chosen, "resize", "crops", "min_crop", "augment", "size"))
     say(f"next:  python train_gan.py --generator {shlex.quote(str(config.out))}{same}")

@@ -30,6 +30,38 @@ def test_two_processes_run_both_stages(photo_folder, tmp_path):
     assert len(list(gan.glob("events.*"))) == 1
 
 
+PARTED = """
+import sys
+from pathlib import Path
+from gan_color import distributed
+from gan_color.__main__ import main
+
+part = distributed.finish
+
+def finish():
+    part()
+    threads = [file.read_text() for file in Path("/proc/self/task").glob("*/comm")]
+    Path(f"{sys.argv[1]}-{distributed.rank()}").write_text("".join(threads))
+
+distributed.finish = finish
+main(sys.argv[2:])
+"""
+
+
+# A thread of gloo that is left may wait for the interpreter at the end of the process, and aborts it.
+@pytest.mark.skipif(sys.platform != "linux", reason="threads are counted in /proc, which only Linux has")
+@pytest.mark.parametrize("argv", [["pretrain"], ["gan", "--from-scratch"]], ids=["pretrain", "gan"])
+def test_when_processes_part_their_group_has_no_thread_left(argv, photo_folder, tmp_path):
+    script = tmp_path / "parted.py"
+    script.write_text(PARTED)
+    options = ["--data", photo_folder, *TINY, "--max-steps", "1", "--out", tmp_path / "run"]
+    run = torchrun(script, tmp_path / "threads", *argv, *options)
+    assert run.returncode == 0, run.stderr
+    for rank in (0, 1):
+        threads = (tmp_path / f"threads-{rank}").read_text()
+        assert threads and "gloo" not in threads
+
+
 def test_a_run_of_two_processes_is_not_continued_by_one(photo_folder, tmp_path, train, capsys):
     out = tmp_path / "run"
     first = torchrun("train_pretrain.py", "--data", photo_folder, *TINY, "--max-steps", "2", "--out", out)
@@ -72,6 +104,7 @@ part = slice(rank * 4, rank * 4 + 4) if distributed.world() == 2 else slice(0, 8
 ours.step(L[part], ab[part])
 gradients = [p.grad for network in (ours.generator, ours.discriminator) for p in network.parameters()]
 torch.save(gradients, f"{sys.argv[1]}-{distributed.world()}-{rank}.pt")
+del ours
 distributed.finish()
 """
 

@@ -71,6 +71,7 @@ def sgd_steps(environment: dict, norm: str, accumulate: int, out: str) -> None:
         ours.step(L[part], ab[part])
     weights = [*ours.generator.parameters(), *ours.discriminator.parameters()]
     torch.save([weight.detach() for weight in weights], f"{out}-{world}-{rank}.pt")
+    del ours
     distributed.finish()
 
 
